@@ -1,1 +1,211 @@
-//! .
+//! What a Switchboard plugin is written against.
+//!
+//! # The life of a plugin
+//!
+//! 1. The author declares a type, its [`PluginInfo`] and its [`Registry`]: which trigger numbers it answers, under which
+//!    event names, with which functions.
+//! 2. [`export_plugin!`] turns the crate into a plugin library. The manifest is bytes in a section of the file.
+//! 3. An administrator places the library into the plugin folder. The host reads the manifest, without running any code,
+//!    and opens the library when it fits.
+//! 4. [`Plugin::new`] makes the one value of the plugin's type. State lives in it.
+//! 5. Trigger 00005 hands the plugin's texts to the host.
+//! 6. Handlers are called, from several threads at once, each with a [`Context`] through which it asks the host for
+//!    texts, settings, values of the run, HTTP, or another trigger.
+//! 7. An error or a panic is reported with the plugin's name; the next call comes all the same.
+//! 8. When the library is removed or replaced, running calls end and [`Plugin::shutdown`] is called.
+//!
+//! ```
+//! #![forbid(unsafe_code)]
+//! use switchboard_plugin_api::prelude::*;
+//!
+//! struct ApiKeyWebhook; // 4. no state
+//!
+//! impl Plugin for ApiKeyWebhook {
+//!     // 1. who it is and what it answers
+//!     const INFO: PluginInfo = PluginInfo::new("webhook_api_key", env!("CARGO_PKG_VERSION"));
+//!     const REGISTRY: Registry<Self> = Registry::new()
+//!         .add::<LanguageInit>("api_key", Self::languages)
+//!         .add::<WebhookRegistration>("api_key", Self::auth_method)
+//!         .add_async::<DeferredDelivery>("api_key", Self::deliver);
+//!
+//!     // 4.
+//!     fn new(_host: &Host) -> Result<Self, PluginError> {
+//!         Ok(Self)
+//!     }
+//! }
+//!
+//! impl ApiKeyWebhook {
+//!     // 5.
+//!     fn languages(&self, _cx: &Context, _: LanguageRequest) -> Result<LanguageFiles, PluginError> {
+//!         Ok(LanguageFiles::new().file("en-GB", "method = API key\nkey = Key"))
+//!     }
+//!
+//!     // 6. texts and settings for the webhook page
+//!     fn auth_method(&self, cx: &Context, _: RegistrationRequest) -> Result<AuthMethod, PluginError> {
+//!         let key = FormField::new("key", FieldFormat::Password, cx.text("key")).required();
+//!         Ok(AuthMethod::new(cx.text("method")).field(key))
+//!     }
+//!
+//!     // 6. the work; 7. `?` decides whether it is tried again
+//!     async fn deliver(&self, cx: &Context<'_>, delivery: Delivery) -> Result<Delivered, PluginError> {
+//!         let key = cx.required_setting("key")?;
+//!         cx.http().deliver(&delivery).header("x-api-key", key).send().await?.delivered()
+//!     }
+//! }
+//!
+//! export_plugin!(ApiKeyWebhook); // 2.
+//! # fn main() {}
+//! ```
+//!
+//! # What it does not do
+//!
+//! It brings no HTTP stack, no database and no asynchronous runtime: the host has them. A plugin is trusted code in the
+//! host's process; the boundary keeps mistakes in, not malice.
+
+mod abi;
+mod context;
+mod error;
+mod guard;
+mod http;
+mod info;
+mod logging;
+mod number;
+pub mod protocol;
+mod record;
+mod registry;
+mod triggers;
+
+pub use context::{Context, Showtime};
+pub use error::{ErrorKind, PluginError};
+pub use http::{Http, RequestBuilder, Response};
+pub use info::PluginInfo;
+pub use number::{NotATriggerNumber, TriggerNumber};
+pub use record::{Manifest, ManifestTrigger, RecordError};
+pub use registry::{AsyncHandler, Handler, HandlerKind, MAX_HANDLERS, MAX_NAME_BYTES, RawHandler, Registry};
+pub use triggers::*;
+
+/// The `log` crate, whose macros reach the host's channel logs: `log::info!(target: "Webhooks", "sent")`.
+pub use log;
+
+/// plugin-api version of this crate as `major.minor`: what the boundary is judged by.
+pub const API_VERSION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+
+/// Reads a plugin-api version, `major.minor`. `None` when it is not one.
+#[must_use]
+pub fn parse_api_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn api_version() -> (u32, u32) {
+    parse_api_version(API_VERSION).expect("the version of a crate has a major and a minor number")
+}
+
+/// A plugin: one value per library, made when it is loaded.
+///
+/// Calls come from several threads at once, so what changes lives behind a lock or in atomics. A handler that panics
+/// leaves such state as it was at that moment; a standard lock that was held is poisoned by it. The plugin goes on
+/// being called.
+pub trait Plugin: Exported + Sized + Send + Sync + 'static {
+    /// Who the plugin is.
+    const INFO: PluginInfo;
+    /// What the plugin answers.
+    const REGISTRY: Registry<Self>;
+
+    /// Makes the plugin. Called once, before any handler.
+    ///
+    /// # Errors
+    ///
+    /// An error here keeps the plugin from being loaded; the load report shows its message.
+    fn new(host: &Host) -> Result<Self, PluginError>;
+
+    /// Called once, after the last call has ended.
+    fn shutdown(&self) {}
+}
+
+/// Implemented by [`export_plugin!`], which makes a library out of a [`Plugin`].
+#[diagnostic::on_unimplemented(
+    message = "the plugin `{Self}` is not exported",
+    label = "no host can see this plugin",
+    note = "add `export_plugin!({Self});` beside the type"
+)]
+pub trait Exported {}
+
+/// The host, while the plugin is made.
+pub struct Host {
+    link: abi::HostLink,
+}
+
+impl Host {
+    pub(crate) fn new(link: abi::HostLink) -> Self {
+        Self { link }
+    }
+
+    /// Returns a setting of the plugin, or `None` when it is not set.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<String> {
+        let head = serde_json::to_vec(&protocol::KeyHead { key: key.into() }).ok()?;
+        let (found, value) = self.link.service(protocol::SETTING, &head, &[]).ok()?;
+        (&found[..] == b"true").then(|| String::from_utf8_lossy(&value).into_owned())
+    }
+}
+
+impl core::fmt::Debug for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Host")
+    }
+}
+
+/// Everything that most plugins need.
+pub mod prelude {
+    pub use crate::{
+        Arguments, AuthMethod, Context, DeferredDelivery, Delivered, Delivery, ErrorKind, Exported, FieldFormat,
+        FormField, Host, ImmediateDelivery, LanguageFiles, LanguageInit, LanguageRequest, Plugin, PluginError,
+        PluginInfo, PublicTask, RegistrationRequest, Registry, TaskReply, Trigger, TriggerNumber, WebhookRegistration,
+        export_plugin, log,
+    };
+}
+
+/// The host's side of the boundary. Hosts and test harnesses use it; plugin authors do not need it.
+pub mod host {
+    pub use crate::abi::host::{
+        CallHost, Module, ModuleError, Payload, PluginHost, RunningPlugin, ServiceAnswer, ServiceFuture, module_symbol,
+    };
+    pub use crate::record::{MAGIC, SECTION};
+}
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::abi::header;
+    pub use crate::record::{record, record_len};
+    pub use abi_stable::library::LibHeader;
+}
+
+/// Makes the crate a plugin library: exports the plugin's module and its manifest.
+///
+/// Once per crate, with a type that implements [`Plugin`]. The crate needs `crate-type = ["cdylib"]`.
+#[macro_export]
+macro_rules! export_plugin {
+    ($plugin:ty) => {
+        #[cfg(panic = "abort")]
+        ::core::compile_error!(
+            "a plugin cannot be built with `panic = \"abort\"`: a panic in a handler would end the host's process; \
+             remove it from the profile in Cargo.toml"
+        );
+
+        impl $crate::Exported for $plugin {}
+
+        const _: () = {
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            static MODULE: $crate::__private::LibHeader = $crate::__private::header::<$plugin>();
+
+            #[used]
+            #[unsafe(export_name = "switchboard_plugin_record")]
+            #[cfg_attr(not(any(target_os = "macos", target_os = "windows")), unsafe(link_section = ".switchboard"))]
+            #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__switchboard"))]
+            #[cfg_attr(target_os = "windows", unsafe(link_section = ".swbplug"))]
+            static RECORD: [u8; $crate::__private::record_len::<$plugin>()] =
+                $crate::__private::record::<$plugin, { $crate::__private::record_len::<$plugin>() }>();
+        };
+    };
+}

@@ -1,0 +1,277 @@
+//! HTTP through the host: one guard, one TLS stack and one connection pool for all plugins.
+
+use core::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::protocol::{self, HttpHead, HttpReply};
+use crate::{Context, Delivered, Delivery, PluginError};
+
+/// The host's HTTP client.
+///
+/// ```
+/// use switchboard_plugin_api::prelude::*;
+///
+/// async fn balance(cx: &Context<'_>) -> Result<u64, PluginError> {
+///     let response = cx.http().get("https://example.com/balance").bearer_auth("key").send().await?;
+///     response.successful()?.json()
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Http<'c, 'a> {
+    context: &'c Context<'a>,
+}
+
+impl<'c, 'a> Http<'c, 'a> {
+    pub(crate) fn new(context: &'c Context<'a>) -> Self {
+        Self { context }
+    }
+
+    /// Starts a request with any method.
+    pub fn request(&self, method: &str, url: impl Into<String>) -> RequestBuilder<'c, 'a> {
+        let head = HttpHead { method: method.to_owned(), url: url.into(), headers: Vec::new(), timeout_ms: None };
+        RequestBuilder { context: self.context, head, body: Vec::new(), error: None }
+    }
+
+    /// Starts a GET request.
+    pub fn get(&self, url: impl Into<String>) -> RequestBuilder<'c, 'a> {
+        self.request("GET", url)
+    }
+
+    /// Starts a POST request.
+    pub fn post(&self, url: impl Into<String>) -> RequestBuilder<'c, 'a> {
+        self.request("POST", url)
+    }
+
+    /// Starts the POST of a delivery: the exact body to the webhook's URL, with the headers that receivers rely on
+    /// (`content-type`, `webhook-id`, `webhook-event`, `webhook-attempt`; the host adds `webhook-timestamp`).
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn deliver(cx: &Context<'_>, delivery: Delivery) -> Result<Delivered, PluginError> {
+    ///     let key = cx.required_setting("key")?;
+    ///     cx.http().deliver(&delivery).header("x-api-key", key).send().await?.delivered()
+    /// }
+    /// ```
+    pub fn deliver(&self, delivery: &Delivery) -> RequestBuilder<'c, 'a> {
+        self.post(delivery.url.as_str())
+            .header("content-type", "application/json")
+            .header("webhook-id", delivery.event_id.as_str())
+            .header("webhook-event", delivery.event.as_str())
+            .header("webhook-attempt", delivery.attempt.to_string())
+            .body(delivery.body.as_bytes())
+    }
+}
+
+/// A request that is being put together.
+#[derive(Debug)]
+#[must_use = "nothing is sent before `send` or `send_blocking`"]
+pub struct RequestBuilder<'c, 'a> {
+    context: &'c Context<'a>,
+    head: HttpHead,
+    body: Vec<u8>,
+    error: Option<PluginError>,
+}
+
+impl RequestBuilder<'_, '_> {
+    /// Adds a header. The host refuses headers that belong to the connection, such as `host` or `content-length`.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.head.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds `Authorization: Basic` as RFC 7617 describes it, in UTF-8.
+    pub fn basic_auth(self, username: &str, password: &str) -> Self {
+        let credentials = STANDARD.encode(format!("{username}:{password}"));
+        self.header("authorization", format!("Basic {credentials}"))
+    }
+
+    /// Adds `Authorization: Bearer` as RFC 6750 describes it.
+    pub fn bearer_auth(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets a JSON body and its content type.
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.body = body,
+            Err(error) => self.error = Some(error.into()),
+        }
+        self.header("content-type", "application/json")
+    }
+
+    /// Sets a form body (`application/x-www-form-urlencoded`, as the WHATWG URL standard serialises it).
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.body = encoded.into_bytes();
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
+    /// Sets the longest wait for the whole answer. The deadline of the call holds as well.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.head.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Sends the request from an asynchronous handler.
+    ///
+    /// # Errors
+    ///
+    /// When no complete answer came: the URL is refused (permanent), or the connection, TLS or a deadline failed
+    /// (retryable). An answer with an error status is no error here; see [`Response::successful`].
+    pub async fn send(self) -> Result<Response, PluginError> {
+        let head = self.head()?;
+        let (head, body) = self.context.host().service_async(protocol::HTTP, head, self.body).await?;
+        Response::read(&head, body)
+    }
+
+    /// Sends the request from a synchronous handler; the thread waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestBuilder::send`].
+    pub fn send_blocking(self) -> Result<Response, PluginError> {
+        let (head, body) = self.context.host().service(protocol::HTTP, &self.head()?, &self.body)?;
+        Response::read(&head, body)
+    }
+
+    fn head(&self) -> Result<Vec<u8>, PluginError> {
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(serde_json::to_vec(&self.head)?),
+        }
+    }
+}
+
+/// An answer with any status.
+#[derive(Clone, Debug)]
+pub struct Response {
+    head: HttpReply,
+    body: Vec<u8>,
+}
+
+impl Response {
+    fn read(head: &[u8], body: Vec<u8>) -> Result<Self, PluginError> {
+        Ok(Self { head: serde_json::from_slice(head)?, body })
+    }
+
+    /// Returns the status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Returns the first header of that name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.head.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the body, cut at the host's limit (64 KiB unless configured).
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Returns the body as text; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// A retryable error when the body is not JSON of that type: a proxy's error page may be gone next time.
+    pub fn json<V: DeserializeOwned>(&self) -> Result<V, PluginError> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            PluginError::retryable(format!("the answer is not the JSON that was expected: {error}"))
+                .with_code("bad_answer")
+        })
+    }
+
+    /// Returns the response when its status is 200 to 299.
+    ///
+    /// # Errors
+    ///
+    /// Otherwise an error with the status and its class as code (`http_3xx`, `http_4xx`, `http_5xx`, `rate_limited`,
+    /// `gone`); `gone` (410) is permanent, the others are retryable, no earlier than `Retry-After` in seconds asks.
+    pub fn successful(self) -> Result<Self, PluginError> {
+        let status = self.status();
+        let code = match status {
+            200..=299 => return Ok(self),
+            410 => "gone",
+            429 => "rate_limited",
+            300..=399 => "http_3xx",
+            400..=499 => "http_4xx",
+            _ => "http_5xx",
+        };
+        let message = match (status, self.header("location")) {
+            (300..=399, Some(location)) => {
+                format!("the receiver answered {status} and points to {location}: update the URL")
+            }
+            _ => format!("the receiver answered {status}"),
+        };
+        let error = match status {
+            410 => PluginError::permanent(message),
+            _ => PluginError::retryable(message),
+        };
+        let retry_after = self.header("retry-after").and_then(|value| value.trim().parse().ok());
+        let error = match retry_after {
+            Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
+            None => error,
+        };
+        Err(error.with_code(code))
+    }
+
+    /// Turns the answer to a delivery into the handler's result.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::successful`].
+    pub fn delivered(self) -> Result<Delivered, PluginError> {
+        Ok(Delivered::with_status(self.successful()?.status()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, headers: &[(&str, &str)]) -> Response {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Response { head: HttpReply { status, headers, truncated: false }, body: Vec::new() }
+    }
+
+    #[test]
+    fn a_status_decides_whether_a_delivery_is_tried_again() {
+        use crate::ErrorKind::{Permanent, Retryable};
+        assert_eq!(response(204, &[]).delivered().unwrap().status, Some(204));
+        for (status, kind, code) in [
+            (301, Retryable, "http_3xx"),
+            (404, Retryable, "http_4xx"),
+            (410, Permanent, "gone"),
+            (429, Retryable, "rate_limited"),
+            (503, Retryable, "http_5xx"),
+        ] {
+            let error = response(status, &[]).delivered().unwrap_err();
+            assert_eq!((error.kind(), error.code()), (kind, Some(code)), "{status}");
+        }
+        let error = response(503, &[("Retry-After", "120")]).delivered().unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
+        let error = response(503, &[("Retry-After", "99999999999999999999")]).delivered().unwrap_err();
+        assert_eq!(error.retry_after(), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! What a [`Context`](crate::Context) asks of the host, as the host sees it. Plugin authors do not need this module.
+//!
+//! Each service has a name, a JSON head and, where bytes are involved, a body beside it. Names and fields are only ever
+//! added; a host answers an unknown name with an error that says so.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// `http`: sends a request through the host's guarded client.
+pub const HTTP: &str = "http";
+/// `text`: a translated text of the calling plugin.
+pub const TEXT: &str = "text";
+/// `setting`: a setting of the call (of the webhook in a delivery, else of the plugin).
+pub const SETTING: &str = "setting";
+/// `showtime_get`: a value of the run; the reply's body is its JSON, empty when there is none.
+pub const SHOWTIME_GET: &str = "showtime_get";
+/// `showtime_set`: stores the body (JSON) under a key of the run.
+pub const SHOWTIME_SET: &str = "showtime_set";
+/// `trigger`: fires a number with the body as payload.
+pub const TRIGGER: &str = "trigger";
+/// `run`: who runs, for whom, in which language.
+pub const RUN: &str = "run";
+
+/// Head of [`TEXT`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TextHead<'a> {
+    /// Key of the text.
+    #[serde(borrow)]
+    pub key: std::borrow::Cow<'a, str>,
+    /// Arguments by name.
+    #[serde(default)]
+    pub arguments: Vec<(String, serde_json::Value)>,
+}
+
+/// Head of [`SETTING`], [`SHOWTIME_GET`] and [`SHOWTIME_SET`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyHead<'a> {
+    /// The key.
+    #[serde(borrow)]
+    pub key: std::borrow::Cow<'a, str>,
+}
+
+/// Head of [`TRIGGER`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TriggerHead<'a> {
+    /// The number.
+    pub number: u32,
+    /// The event name, or `None` for a broadcast.
+    #[serde(borrow, default)]
+    pub name: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// Reply to [`TRIGGER`]: what each handler gave, in firing order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct TriggerReply {
+    /// The handlers that ran.
+    pub values: Vec<TriggerValue>,
+}
+
+/// What one handler gave.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TriggerValue {
+    /// The event name.
+    pub name: String,
+    /// Its value as JSON, when it succeeded and gave JSON.
+    #[serde(default)]
+    pub value: Option<Box<RawValue>>,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// Head of [`HTTP`]; the request's body is beside it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct HttpHead {
+    /// Method, upper case.
+    pub method: String,
+    /// Absolute URL.
+    pub url: String,
+    /// Headers in sending order.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Wait for the whole answer in milliseconds; the call's own deadline holds as well.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// Reply to [`HTTP`]; the response's body is beside it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HttpReply {
+    /// Status code.
+    pub status: u16,
+    /// Headers as received, names in lower case; a value that is not UTF-8 is shown with replacement characters.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Whether the body was cut at the host's limit.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// Reply to [`RUN`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunReply {
+    /// Language of the person who is served, such as `de-DE`.
+    #[serde(default)]
+    pub language: String,
+    /// Task of the host, when it has a name.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Owner for whom the run works; 0 is the whole site.
+    #[serde(default)]
+    pub owner: i64,
+    /// Who acts, when known.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// What the run is about, such as a property, when known.
+    #[serde(default)]
+    pub subject: Option<String>,
+}
