@@ -17,11 +17,18 @@ impl Plugin for Hello {
 
 impl Hello {
     fn languages(&self, _cx: &Context, _request: LanguageRequest) -> Result<LanguageFiles, PluginError> {
-        Ok(LanguageFiles::new().file("en-GB", "greeting = Hello { $name }!"))
+        Ok(LanguageFiles::new()
+            .file("en-GB", include_str!("../languages/en-GB.ftl"))
+            .file("fr-FR", include_str!("../languages/fr-FR.ftl"))
+            .file("de-DE", include_str!("../languages/de-DE.ftl"))
+            .file("es-ES", include_str!("../languages/es-ES.ftl")))
     }
 
     fn greet(&self, cx: &Context, arguments: Arguments) -> Result<TaskReply, PluginError> {
-        let name = arguments.text("name").unwrap_or("World");
+        let name = match arguments.text("name") {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => cx.text("everybody"),
+        };
         Ok(TaskReply::text(cx.text_with("greeting", &[("name", name.into())])))
     }
 }
