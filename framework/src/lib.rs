@@ -1,1 +1,61 @@
-//! .
+//! Switchboard: a plugin framework for native Rust plugins with numbered triggers, and durable webhooks on top of it.
+//!
+//! A host application opens a [`Switchboard`] on a data folder. Plugins are libraries in its `plugins` folder; each
+//! answers trigger numbers under event names. The application starts a [`Run`] for each of its requests, fires triggers
+//! in it, and announces what happened. [`Run::finish`] returns when the announced events are on disk; they are delivered
+//! to the webhooks of their owners in the background.
+//!
+//! ```no_run
+//! use switchboard::{Arguments, Notification, PublicTask, Switchboard};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let switchboard = Switchboard::open("switchboard-data")?;
+//!
+//! let mut run = switchboard.run().actor("ada", switchboard::AccessLevel::MANAGER).owner(62).language("de-DE").start();
+//! if let Some(reply) = run.call::<PublicTask>("hello", &Arguments::default())? {
+//!     println!("{}", reply.text);
+//! }
+//! run.announce(Notification::from_json("booking_added", r#"{"property_uid": 7, "contract_uid": 41}"#))?;
+//! run.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does not do
+//!
+//! It serves no pages and parses no command line: the crate `switchboard-server` does. It does not fetch or update
+//! plugins. It does not deliver exactly once, which nobody can: a receiver drops duplicates by `webhook-id`.
+
+mod activation;
+pub mod channel_log;
+pub mod clock;
+pub mod config;
+mod core;
+mod deferred;
+mod dispatcher;
+pub mod egress;
+pub mod error;
+pub mod language;
+mod plugins;
+mod registry;
+mod run;
+mod runtime;
+pub mod store;
+mod switchboard;
+mod tasks;
+mod webhooks;
+mod work;
+
+pub use deferred::TaskOutcome;
+pub use dispatcher::{Broadcast, HandlerValue};
+pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
+pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
+pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};
+pub use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
+pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
+pub use switchboard_plugin_api::{
+    API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FormField, HandlerKind, NotATriggerNumber,
+    PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
+};
+pub use tasks::{TaskError, Tasks};
+pub use webhooks::{AnnounceError, EventKind, Method, Problem, WebhookDraft, WebhookError, Webhooks, event_catalogue};

@@ -30,6 +30,12 @@ pub enum ErrorKind {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginError {
+    /// Boxed, so that a `Result` costs a successful handler no more than a pointer.
+    details: Box<Details>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Details {
     kind: ErrorKind,
     message: String,
     code: Option<String>,
@@ -50,69 +56,71 @@ impl PluginError {
 
     /// Returns the error of a panic at `place` (`file:line`).
     pub(crate) fn panic(message: impl Into<String>, place: Option<String>) -> Self {
-        Self { place, code: Some("plugin_panic".into()), ..Self::of(ErrorKind::Panic, message) }
+        Self::of(ErrorKind::Panic, message).with_place(place).with_code("plugin_panic")
     }
 
     pub(crate) fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), code: None, place: None, retry_after: None }
+        let message = message.into();
+        Self { details: Box::new(Details { kind, message, code: None, place: None, retry_after: None }) }
     }
 
     /// Asks for the next attempt no earlier than `wait` from now, as `Retry-After` does in HTTP.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.details.retry_after = Some(wait);
         self
     }
 
     /// Adds a short machine-readable outcome such as `http_5xx` or `timeout_total`, shown with the attempt.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
+        self.details.code = Some(code.into());
         self
     }
 
     #[must_use]
     pub(crate) fn with_place(mut self, place: Option<String>) -> Self {
-        self.place = place;
+        self.details.place = place;
         self
     }
 
     /// The message without what `Display` puts before it.
     pub(crate) fn bare_message(&self) -> &str {
-        &self.message
+        &self.details.message
     }
 
     /// Returns what the error means for a deferred task.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.details.kind
     }
 
     /// Returns the outcome code, when there is one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
-        self.code.as_deref()
+        self.details.code.as_deref()
     }
 
     /// Returns where a panic happened, as `file:line`.
     #[must_use]
     pub fn place(&self) -> Option<&str> {
-        self.place.as_deref()
+        self.details.place.as_deref()
     }
 
     /// Returns the wait that the receiver or the plugin asked for.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.details.retry_after
     }
 }
 
 impl fmt::Display for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.kind, &self.place) {
-            (ErrorKind::Panic, Some(place)) => write!(f, "panicked at {place}: {}", self.message),
-            (ErrorKind::Panic, None) => write!(f, "panicked: {}", self.message),
-            _ => f.write_str(&self.message),
+        let message = self.bare_message();
+        match (self.kind(), self.place()) {
+            (ErrorKind::Panic, Some(place)) => write!(f, "panicked at {place}: {message}"),
+            (ErrorKind::Panic, None) => write!(f, "panicked: {message}"),
+            _ => f.write_str(message),
         }
     }
 }

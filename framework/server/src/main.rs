@@ -1,2 +1,27 @@
-//! .
-fn main() {}
+//! `switchboard`: the webhook server and its command line.
+//!
+//! Every command that works on a data folder is a [`command::Command`]. It is done by the `serve` that runs on the folder
+//! when there is one, and otherwise by this process, in the same code.
+
+mod cli;
+mod command;
+mod control;
+mod demo;
+mod exit;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            exit::code_of(&error)
+        }
+    }
+}

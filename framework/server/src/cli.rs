@@ -1,0 +1,259 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::{self, Command, LogQuery, TaskQuery};
+use crate::exit::{self, CommandFailed};
+use crate::{control, demo, output, serve};
+
+/// Loads native plugins, announces events to them and delivers webhooks durably.
+#[derive(Parser)]
+#[command(name = "switchboard", version, after_help = exit::HELP)]
+pub(crate) struct Cli {
+    /// Data folder: plugins, store, logs and an optional switchboard.toml [default: switchboard-data]
+    #[arg(long, global = true, env = "SWITCHBOARD_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Run the host until it is told to stop (SIGINT or SIGTERM)
+    Serve {
+        /// Address of the HTTP server
+        #[arg(long, default_value = "127.0.0.1:7320", value_name = "ADDR")]
+        listen: SocketAddr,
+    },
+    /// Announce an event
+    Emit(Emit),
+    /// Fire a trigger and print what every handler gives
+    Trigger {
+        /// Trigger number, such as 06000
+        number: String,
+        /// Event name: only this handler is fired
+        name: Option<String>,
+        /// Payload as JSON; @FILE reads a file, - reads standard input
+        #[arg(long, default_value = "{}", value_name = "JSON")]
+        payload: String,
+        /// Language, such as de-DE
+        #[arg(long)]
+        lang: Option<String>,
+    },
+    /// List what is registered, in firing order
+    Triggers,
+    /// Work with plugins
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Work with webhooks
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// Work with deferred tasks
+    #[command(subcommand)]
+    Task(Task),
+    /// Read the logs
+    #[command(subcommand)]
+    Log(Log),
+    /// Show the main job in one go, on a fresh data folder and a local receiver
+    Demo {
+        /// How many events to announce
+        #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        events: u32,
+    },
+}
+
+#[derive(Args)]
+struct Emit {
+    /// Name of the event, such as booking_added
+    event: String,
+    /// Owner of the subject that the event is about; 0 is the whole site
+    #[arg(long, value_name = "N")]
+    owner: i64,
+    /// Properties as a JSON object; @FILE reads a file, - reads standard input
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    data: String,
+    /// Task of the host application that caused the event
+    #[arg(long, value_name = "T")]
+    task: Option<String>,
+    /// Return when the deliveries are done, dead or waiting for another try
+    #[arg(long)]
+    wait: bool,
+    /// Longest wait in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", requires = "wait")]
+    timeout: u64,
+}
+
+#[derive(Subcommand)]
+enum Plugin {
+    /// List the files in the plugin folders and what became of each
+    List,
+}
+
+#[derive(Subcommand)]
+enum Webhook {
+    /// Add a webhook
+    Add {
+        /// Owner whose events it gets; 0 gets everybody's
+        #[arg(long, value_name = "N")]
+        owner: i64,
+        /// URL of the receiver
+        #[arg(long)]
+        url: String,
+        /// Auth method; `webhook methods` lists them
+        #[arg(long, value_name = "M")]
+        method: String,
+        /// Setting of the auth method; may be repeated
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Event that it gets; may be repeated; all without it
+        #[arg(long = "event", value_name = "E")]
+        events: Vec<String>,
+    },
+    /// List webhooks
+    List {
+        /// Only those of this owner
+        #[arg(long, value_name = "N")]
+        owner: Option<i64>,
+    },
+    /// Show one webhook
+    Show {
+        /// Its id
+        id: i64,
+    },
+    /// Enable a webhook
+    Enable {
+        /// Its id
+        id: i64,
+    },
+    /// Disable a webhook
+    Disable {
+        /// Its id
+        id: i64,
+    },
+    /// Remove a webhook; its unfinished tasks become dead letters
+    Remove {
+        /// Its id
+        id: i64,
+    },
+    /// List the auth methods with their forms
+    Methods {
+        /// Language, such as de-DE
+        #[arg(long)]
+        lang: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// List tasks, the newest last
+    List(TaskQuery),
+    /// Show a task with its payload and attempts
+    Show {
+        /// Its id
+        id: i64,
+    },
+    /// Make a dead, done or waiting task ready again
+    Retry {
+        /// Its id
+        id: i64,
+    },
+}
+
+#[derive(Subcommand)]
+enum Log {
+    /// List the channels
+    List,
+    /// Show the newest records of a channel
+    Show(LogQuery),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    if let Sub::Demo { events } = cli.command {
+        return demo::run(cli.data, events, cli.json);
+    }
+    let data = cli.data.unwrap_or_else(|| PathBuf::from("switchboard-data"));
+    let reply = match cli.command {
+        Sub::Serve { listen } => return serve::run(&data, listen),
+        Sub::Log(Log::List) => command::log_list(&data)?,
+        Sub::Log(Log::Show(query)) => command::log_show(&data, &query)?,
+        other => control::perform(&data, command(other)?)?,
+    };
+    print(&reply, cli.json)
+}
+
+fn print(reply: &command::Reply, json: bool) -> Result<ExitCode> {
+    if json {
+        output::line(&serde_json::to_string_pretty(&reply.json)?);
+    } else {
+        output::line(&reply.text);
+    }
+    Ok(ExitCode::from(reply.exit))
+}
+
+fn command(sub: Sub) -> Result<Command> {
+    Ok(match sub {
+        Sub::Emit(emit) => Command::Emit {
+            event: emit.event,
+            owner: emit.owner,
+            data: text_argument("--data", emit.data)?,
+            task: emit.task,
+            wait_seconds: emit.wait.then_some(emit.timeout),
+        },
+        Sub::Trigger { number, name, payload, lang } => {
+            let number = number.parse().map_err(|error: switchboard::NotATriggerNumber| usage(error.to_string()))?;
+            Command::Trigger { number, name, payload: text_argument("--payload", payload)?, lang }
+        }
+        Sub::Triggers => Command::Triggers,
+        Sub::Plugin(Plugin::List) => Command::PluginList,
+        Sub::Webhook(Webhook::Add { owner, url, method, settings, events }) => {
+            Command::WebhookAdd { owner, url, method, settings: pairs(settings)?, events }
+        }
+        Sub::Webhook(Webhook::List { owner }) => Command::WebhookList { owner },
+        Sub::Webhook(Webhook::Show { id }) => Command::WebhookShow { id },
+        Sub::Webhook(Webhook::Enable { id }) => Command::WebhookEnable { id, enabled: true },
+        Sub::Webhook(Webhook::Disable { id }) => Command::WebhookEnable { id, enabled: false },
+        Sub::Webhook(Webhook::Remove { id }) => Command::WebhookRemove { id },
+        Sub::Webhook(Webhook::Methods { lang }) => Command::WebhookMethods { lang },
+        Sub::Task(Task::List(query)) => Command::TaskList(query),
+        Sub::Task(Task::Show { id }) => Command::TaskShow { id },
+        Sub::Task(Task::Retry { id }) => Command::TaskRetry { id },
+        Sub::Serve { .. } | Sub::Demo { .. } | Sub::Log(_) => return Err(anyhow!("this command needs no host")),
+    })
+}
+
+fn pairs(settings: Vec<String>) -> Result<BTreeMap<String, String>> {
+    let pair = |setting: String| match setting.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(usage(format!("`--set {setting}` has no `=`: write --set KEY=VALUE"))),
+    };
+    settings.into_iter().map(pair).collect()
+}
+
+fn text_argument(option: &str, value: String) -> Result<String> {
+    if value == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .with_context(|| format!("cannot read {option} from standard input"))?;
+        return Ok(text);
+    }
+    match value.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {option} from `{file}`")),
+        None => Ok(value),
+    }
+}
+
+pub(crate) fn usage(message: String) -> anyhow::Error {
+    CommandFailed { code: exit::USAGE, message }.into()
+}

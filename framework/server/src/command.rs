@@ -1,0 +1,265 @@
+//! What a host can be asked to do, by this process or by another one.
+
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use switchboard::channel_log::{self, Search};
+use switchboard::error::Chain;
+use switchboard::store::{TaskFilter, TaskId, TaskState, WebhookId};
+use switchboard::{Notification, Switchboard, TaskError, TriggerNumber, WebhookDraft, WebhookError};
+
+use crate::exit::{CommandFailed, FAILED, MISSING, NOT_DELIVERED, USAGE};
+
+/// One thing to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    Emit { event: String, owner: i64, data: String, task: Option<String>, wait_seconds: Option<u64> },
+    Trigger { number: TriggerNumber, name: Option<String>, payload: String, lang: Option<String> },
+    Triggers,
+    PluginList,
+    WebhookAdd { owner: i64, url: String, method: String, settings: BTreeMap<String, String>, events: Vec<String> },
+    WebhookList { owner: Option<i64> },
+    WebhookShow { id: i64 },
+    WebhookEnable { id: i64, enabled: bool },
+    WebhookRemove { id: i64 },
+    WebhookMethods { lang: Option<String> },
+    TaskList(TaskQuery),
+    TaskShow { id: i64 },
+    TaskRetry { id: i64 },
+}
+
+/// Which tasks to list.
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+pub(crate) struct TaskQuery {
+    /// Only tasks in this state: ready, running, waiting, done or dead
+    #[arg(long, value_name = "S")]
+    state: Option<String>,
+    /// Only tasks of this webhook
+    #[arg(long, value_name = "ID")]
+    webhook: Option<i64>,
+    /// Only tasks after this id, for paging
+    #[arg(long, value_name = "ID")]
+    after: Option<i64>,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+/// Which records to show.
+#[derive(Debug, Args)]
+pub(crate) struct LogQuery {
+    /// The channel, such as Webhooks
+    channel: String,
+    /// Only records that contain this text, in any case
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Only records of at least this level: error, warn, info or debug
+    #[arg(long, value_name = "L")]
+    level: Option<log::Level>,
+    /// At most so many, the newest
+    #[arg(long, default_value_t = 200)]
+    limit: usize,
+}
+
+/// What a command gives: the same for programs and for people.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) json: Value,
+    pub(crate) text: String,
+    pub(crate) exit: u8,
+}
+
+impl Reply {
+    fn new(json: impl Serialize, text: impl Into<String>) -> Result<Self> {
+        Ok(Self { json: serde_json::to_value(json)?, text: text.into(), exit: 0 })
+    }
+}
+
+impl Command {
+    /// Whether a process that does this on its own has to run deferred tasks.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self, Self::Emit { wait_seconds: Some(_), .. })
+    }
+}
+
+/// Does a command on an open host.
+pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
+    match command {
+        Command::Emit { event, owner, data, task, wait_seconds } => {
+            emit(host, Notification::from_json(event, data).owner(owner), task, wait_seconds.map(Duration::from_secs))
+        }
+        Command::Trigger { number, name, payload, lang } => trigger(host, number, name.as_deref(), &payload, lang),
+        Command::Triggers => {
+            let registry = host.registry();
+            let rows: Vec<_> = registry.iter().map(|one| show::trigger_json(one)).collect();
+            Reply::new(rows, show::triggers(&registry))
+        }
+        Command::PluginList => {
+            let report = host.plugins();
+            let text = show::plugins(&report, host.data());
+            Reply::new(report, text)
+        }
+        Command::WebhookAdd { owner, url, method, settings, events } => {
+            let draft = WebhookDraft { owner, url, method, settings, events };
+            let webhook = host.webhooks().add(draft).map_err(webhook_error)?;
+            Reply::new(show::webhook_json(host, &webhook), format!("webhook {} added", webhook.id))
+        }
+        Command::WebhookList { owner } => {
+            let webhooks = host.webhooks().list(owner).map_err(webhook_error)?;
+            let rows: Vec<Value> = webhooks.iter().map(|webhook| show::webhook_json(host, webhook)).collect();
+            Reply::new(rows, show::webhooks(&webhooks))
+        }
+        Command::WebhookShow { id } => {
+            let webhook = host.webhooks().get(WebhookId(id)).map_err(webhook_error)?;
+            let json = show::webhook_json(host, &webhook);
+            let text = show::fields(&json);
+            Reply::new(json, text)
+        }
+        Command::WebhookEnable { id, enabled } => {
+            let webhook = host.webhooks().set_enabled(WebhookId(id), enabled).map_err(webhook_error)?;
+            let state = if enabled { "enabled" } else { "disabled" };
+            Reply::new(show::webhook_json(host, &webhook), format!("webhook {id} {state}"))
+        }
+        Command::WebhookRemove { id } => {
+            host.webhooks().remove(WebhookId(id)).map_err(webhook_error)?;
+            Reply::new(json!({ "id": id, "removed": true }), format!("webhook {id} removed"))
+        }
+        Command::WebhookMethods { lang } => {
+            let language = lang.unwrap_or_else(|| host.config().languages.default.clone());
+            let methods = host.webhooks().methods(&language).map_err(webhook_error)?;
+            let text = show::methods(&methods, host.data());
+            Reply::new(methods, text)
+        }
+        Command::TaskList(query) => {
+            let state = query.state.as_deref().map(task_state).transpose()?;
+            let filter = TaskFilter {
+                state,
+                webhook: query.webhook.map(WebhookId),
+                after: query.after.map(TaskId),
+                limit: query.limit,
+                ..TaskFilter::default()
+            };
+            let tasks = host.tasks().list(&filter).map_err(task_error)?;
+            let rows: Vec<Value> = tasks.iter().map(show::task_json).collect();
+            Reply::new(rows, show::tasks(&tasks))
+        }
+        Command::TaskShow { id } => {
+            let tasks = host.tasks();
+            let task = tasks.get(TaskId(id)).map_err(task_error)?;
+            let attempts = tasks.attempts(task.id).map_err(task_error)?;
+            let event = tasks.event(&task).map_err(task_error)?;
+            Reply::new(
+                show::whole_task_json(&task, &attempts, event.as_ref()),
+                show::whole_task(&task, &attempts, event.as_ref()),
+            )
+        }
+        Command::TaskRetry { id } => {
+            let task = host.tasks().retry(TaskId(id)).map_err(task_error)?;
+            Reply::new(show::task_json(&task), format!("task {id} is ready again"))
+        }
+    }
+}
+
+fn emit(host: &Switchboard, notification: Notification, task: Option<String>, wait: Option<Duration>) -> Result<Reply> {
+    let mut run = host.run();
+    if let Some(task) = task {
+        run = run.task(task);
+    }
+    let mut run = run.start();
+    run.announce(notification).map_err(|error| failed(USAGE, &error))?;
+    let finished = run.finish().map_err(|error| failed(FAILED, &error))?;
+    let Some(event) = finished.events.into_iter().next() else {
+        return Err(CommandFailed { code: FAILED, message: "the event was not accepted".into() }.into());
+    };
+    let ids: Vec<TaskId> = event.tasks.iter().map(|task| task.id).collect();
+    let outcomes = match wait {
+        Some(timeout) => Some(host.tasks().wait(&ids, timeout).map_err(task_error)?),
+        None => None,
+    };
+    let delivered = outcomes.iter().flatten().all(|outcome| outcome.state == TaskState::Done)
+        && event.immediate.iter().all(|immediate| immediate.delivered);
+    let mut reply =
+        Reply::new(show::emitted_json(&event, outcomes.as_deref()), show::emitted(&event, outcomes.as_deref()))?;
+    if wait.is_some() && !delivered {
+        reply.exit = NOT_DELIVERED;
+    }
+    Ok(reply)
+}
+
+fn trigger(
+    host: &Switchboard,
+    number: TriggerNumber,
+    name: Option<&str>,
+    payload: &str,
+    lang: Option<String>,
+) -> Result<Reply> {
+    let mut run = host.run();
+    if let Some(lang) = lang {
+        run = run.language(lang);
+    }
+    let run = run.start();
+    let broadcast = match name {
+        None => run.trigger(number, payload.as_bytes()).map_err(|error| failed(FAILED, &error))?,
+        Some(name) => {
+            if !run.exists_named(number, name) {
+                let known: Vec<_> = host.registry().handlers(number).iter().map(|one| one.name.clone()).collect();
+                let known = if known.is_empty() { "no handler".into() } else { known.join(", ") };
+                let message = format!("trigger {number} has no handler `{name}`; it has {known}");
+                return Err(CommandFailed { code: MISSING, message }.into());
+            }
+            run.trigger_one(number, name, payload.as_bytes()).map_err(|error| failed(FAILED, &error))?
+        }
+    };
+    let mut reply = Reply::new(show::broadcast_json(&broadcast), show::broadcast(&broadcast))?;
+    if broadcast.values.iter().any(|value| value.result.is_err()) {
+        reply.exit = FAILED;
+    }
+    Ok(reply)
+}
+
+/// Lists the channels. Logs are files: no host is needed to read them.
+pub(crate) fn log_list(data: &Path) -> Result<Reply> {
+    let channels = channel_log::channels(&data.join("logs")).map_err(|error| failed(FAILED, &error))?;
+    Reply::new(show::channels_json(&channels), show::channels(&channels))
+}
+
+/// Shows the newest records of a channel.
+pub(crate) fn log_show(data: &Path, query: &LogQuery) -> Result<Reply> {
+    let search = Search { text: query.search.clone(), level: query.level, limit: query.limit, newest_first: false };
+    let records =
+        channel_log::search(&data.join("logs"), &query.channel, &search).map_err(|error| failed(MISSING, &error))?;
+    Reply::new(show::records_json(&records), show::records(&records))
+}
+
+fn task_state(text: &str) -> Result<TaskState> {
+    text.parse().map_err(|_| {
+        let message = format!("`{text}` is no state of a task: ready, running, waiting, done or dead is needed");
+        CommandFailed { code: USAGE, message }.into()
+    })
+}
+
+fn webhook_error(error: WebhookError) -> Error {
+    let code = match &error {
+        WebhookError::Missing { .. } => MISSING,
+        WebhookError::Store { .. } | WebhookError::Methods { .. } => FAILED,
+        _ => USAGE,
+    };
+    failed(code, &error)
+}
+
+fn task_error(error: TaskError) -> Error {
+    let code = if matches!(error, TaskError::Missing { .. }) { MISSING } else { FAILED };
+    failed(code, &error)
+}
+
+fn failed(code: u8, error: &(dyn std::error::Error + 'static)) -> Error {
+    CommandFailed { code, message: Chain(error).to_string() }.into()
+}

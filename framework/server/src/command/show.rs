@@ -1,0 +1,314 @@
+//! How results look: JSON for programs, text for people.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use switchboard::channel_log::{ChannelInfo, LogRecord};
+use switchboard::store::{Attempt, Event, Task, TaskState, Timestamp, Webhook};
+use switchboard::{
+    AnnouncedEvent, Broadcast, FieldFormat, LoadReport, Method, Minicomponent, PluginState, Registry, Switchboard,
+    TaskOutcome,
+};
+
+use crate::output::table;
+
+/// What stands in place of a secret.
+const MASK: &str = "********";
+
+pub(super) fn trigger_json(one: &Minicomponent) -> Value {
+    json!({
+        "number": one.number.to_string(),
+        "name": one.name,
+        "plugin": &*one.plugin,
+        "tier": one.tier,
+        "kind": one.kind,
+        "calls": one.counts.calls(),
+        "failures": one.counts.failures(),
+    })
+}
+
+pub(super) fn triggers(registry: &Registry) -> String {
+    let rows = registry
+        .iter()
+        .map(|one| vec![one.number.to_string(), one.name.clone(), one.plugin.to_string(), one.tier.to_string()]);
+    table(&["NUMBER", "NAME", "PLUGIN", "TIER"], rows, "nothing is registered")
+}
+
+pub(super) fn plugins(report: &LoadReport, data: &Path) -> String {
+    let rows = report.plugins.iter().map(|plugin| {
+        let state = if plugin.state == PluginState::Active { "active" } else { "refused" };
+        let dash = || "-".to_owned();
+        vec![
+            plugin.file.file_name().map_or_else(dash, |name| name.to_string_lossy().escape_debug().to_string()),
+            plugin.id.clone().unwrap_or_else(dash),
+            plugin.version.clone().unwrap_or_else(dash),
+            plugin.tier.to_string(),
+            state.to_owned(),
+            plugin.reason.clone().unwrap_or_default(),
+        ]
+    });
+    let folder = data.join("plugins");
+    let empty = format!("no plugins yet: place a library into {}", folder.display());
+    let mut text = table(&["FILE", "PLUGIN", "VERSION", "TIER", "STATE", "REASON"], rows, &empty);
+    for collision in &report.collisions {
+        text.push_str(&format!("\ncollision: {collision}"));
+    }
+    text
+}
+
+/// A webhook without its secrets: password fields are write-only, and so is every setting of a method that no plugin
+/// describes just now.
+pub(super) fn webhook_json(host: &Switchboard, webhook: &Webhook) -> Value {
+    let methods = host.webhooks().methods(&host.config().languages.default).unwrap_or_default();
+    let form = methods.iter().find(|method| method.id == webhook.method).map(|method| &method.form);
+    let shown = |key: &str| {
+        form.and_then(|form| form.fields.iter().find(|field| field.key == key))
+            .is_some_and(|field| field.format != FieldFormat::Password)
+    };
+    let settings: serde_json::Map<String, Value> = webhook
+        .settings
+        .iter()
+        .map(|(key, value)| (key.clone(), if shown(key) { value.as_str() } else { MASK }.into()))
+        .collect();
+    json!({
+        "id": webhook.id,
+        "owner": webhook.owner,
+        "url": webhook.url,
+        "method": webhook.method,
+        "settings": settings,
+        "events": webhook.events,
+        "enabled": webhook.enabled,
+        "disabled_reason": webhook.disabled_reason,
+        "created_at": webhook.created_at.to_string(),
+    })
+}
+
+pub(super) fn webhooks(webhooks: &[Webhook]) -> String {
+    let rows = webhooks.iter().map(|webhook| {
+        vec![
+            webhook.id.to_string(),
+            webhook.owner.to_string(),
+            webhook.method.clone(),
+            if webhook.enabled { "enabled" } else { "disabled" }.into(),
+            if webhook.events.is_empty() { "all".into() } else { webhook.events.join(",") },
+            webhook.url.clone(),
+        ]
+    });
+    let empty = "no webhooks yet: switchboard webhook add --owner N --url URL --method M";
+    table(&["ID", "OWNER", "METHOD", "STATE", "EVENTS", "URL"], rows, empty)
+}
+
+/// The members of an object, one a line.
+pub(super) fn fields(json: &Value) -> String {
+    let members = json.as_object().into_iter().flatten();
+    let lines = members.map(|(key, value)| match value {
+        Value::String(text) => format!("{key}: {text}"),
+        other => format!("{key}: {other}"),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn methods(methods: &[Method], data: &Path) -> String {
+    if methods.is_empty() {
+        return format!("no auth methods: they come with plugins; place one into {}", data.join("plugins").display());
+    }
+    let mut text = String::new();
+    for method in methods {
+        text.push_str(&format!("{}  {} ({})\n", method.id, method.form.title, method.plugin));
+        if !method.form.notes.is_empty() {
+            text.push_str(&format!("  {}\n", method.form.notes));
+        }
+        for field in &method.form.fields {
+            let format = serde_json::to_value(field.format).unwrap_or_default();
+            let required = if field.required { ", required" } else { "" };
+            let format = format.as_str().unwrap_or_default();
+            text.push_str(&format!("  --set {}=…  {} ({format}{required})\n", field.key, field.title));
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+pub(super) fn task_json(task: &Task) -> Value {
+    json!({
+        "id": task.id,
+        "event_id": task.event,
+        "webhook": task.webhook,
+        "number": format!("{:05}", task.number),
+        "name": task.name,
+        "state": task.state,
+        "reason": task.reason,
+        "attempts": task.attempts,
+        "crashes": task.crashes,
+        "run_at": task.run_at.to_string(),
+        "created_at": task.created_at.to_string(),
+    })
+}
+
+pub(super) fn tasks(tasks: &[Task]) -> String {
+    let rows = tasks.iter().map(|task| {
+        vec![
+            task.id.to_string(),
+            task.state.to_string(),
+            format!("{:05} {}", task.number, task.name),
+            task.webhook.map_or_else(|| "-".into(), |webhook| webhook.to_string()),
+            task.attempts.to_string(),
+            if task.state == TaskState::Waiting { task.run_at.to_string() } else { "-".into() },
+            task.reason.clone().unwrap_or_default(),
+        ]
+    });
+    table(&["ID", "STATE", "TRIGGER", "WEBHOOK", "ATTEMPTS", "NEXT", "REASON"], rows, "no tasks match")
+}
+
+pub(super) fn whole_task_json(task: &Task, attempts: &[Attempt], event: Option<&Event>) -> Value {
+    let mut json = task_json(task);
+    json["event"] = event.map_or(Value::Null, |event| event.name.as_str().into());
+    json["payload"] = payload(task, event).map_or(Value::Null, Into::into);
+    json["attempt_list"] = attempts.iter().map(attempt_json).collect();
+    json
+}
+
+fn attempt_json(attempt: &Attempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "mode": attempt.mode,
+        "started_at": attempt.started_at.to_string(),
+        "ended_at": attempt.ended_at.map(|at| at.to_string()),
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "detail": attempt.detail,
+        "url": attempt.url,
+        "response": attempt.response,
+    })
+}
+
+/// The payload as text: the body of the event, or what was deferred.
+fn payload(task: &Task, event: Option<&Event>) -> Option<String> {
+    let bytes = task.payload.as_ref().or_else(|| event.map(|event| &event.body))?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
+pub(super) fn whole_task(task: &Task, attempts: &[Attempt], event: Option<&Event>) -> String {
+    let mut text = fields(&task_json(task));
+    if let Some(payload) = payload(task, event) {
+        text.push_str(&format!("\npayload: {payload}"));
+    }
+    let rows = attempts.iter().map(|attempt| {
+        let took = attempt.ended_at.map_or_else(|| "-".into(), |at| format!("{} ms", at.0 - attempt.started_at.0));
+        vec![
+            attempt.number.to_string(),
+            attempt.started_at.to_string(),
+            took,
+            attempt.outcome.clone().unwrap_or_else(|| "running".into()),
+            attempt.status.map_or_else(|| "-".into(), |status| status.to_string()),
+            attempt.detail.clone().unwrap_or_default(),
+        ]
+    });
+    let attempts = table(&["ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "DETAIL"], rows, "no attempts yet");
+    format!("{text}\n\n{attempts}")
+}
+
+pub(super) fn emitted_json(event: &AnnouncedEvent, outcomes: Option<&[TaskOutcome]>) -> Value {
+    let tasks: Vec<Value> = event
+        .tasks
+        .iter()
+        .map(|task| {
+            let outcome = outcomes.into_iter().flatten().find(|outcome| outcome.id == task.id);
+            let mut json = outcome.map_or_else(
+                || json!({ "id": task.id, "state": "ready" }),
+                |outcome| serde_json::to_value(outcome).unwrap_or_default(),
+            );
+            json["webhook"] = json!(task.webhook);
+            json
+        })
+        .collect();
+    json!({ "event_id": event.id, "tasks": tasks, "immediate": event.immediate })
+}
+
+pub(super) fn emitted(event: &AnnouncedEvent, outcomes: Option<&[TaskOutcome]>) -> String {
+    let mut text = format!("{} accepted: {} to deliver", event.id, event.tasks.len());
+    for immediate in &event.immediate {
+        let state = if immediate.delivered { "delivered" } else { "not delivered" };
+        text.push_str(&format!("\nwebhook {}: {state} at once ({})", immediate.webhook, immediate.outcome));
+    }
+    match outcomes {
+        None if !event.tasks.is_empty() => {
+            text.push_str("\nthey are delivered in the background while `switchboard serve` runs on this data folder");
+        }
+        _ => {
+            for outcome in outcomes.into_iter().flatten() {
+                let webhook =
+                    event.tasks.iter().find(|task| task.id == outcome.id).map(|task| task.webhook.to_string());
+                let detail = outcome.detail.as_deref().map_or_else(String::new, |detail| format!(": {detail}"));
+                text.push_str(&format!(
+                    "\ntask {} for webhook {}: {}{detail}",
+                    outcome.id,
+                    webhook.unwrap_or_default(),
+                    outcome.state
+                ));
+            }
+        }
+    }
+    text
+}
+
+pub(super) fn broadcast_json(broadcast: &Broadcast) -> Value {
+    let values: Vec<Value> = broadcast
+        .values
+        .iter()
+        .map(|value| {
+            let mut json = json!({ "name": value.name, "plugin": &*value.plugin });
+            match &value.result {
+                Ok(payload) => json["value"] = payload_json(payload),
+                Err(error) => json["error"] = error.to_string().into(),
+            }
+            json
+        })
+        .collect();
+    let last = broadcast.last().map_or(Value::Null, |payload| payload_json(payload));
+    json!({ "number": broadcast.number.to_string(), "last": last, "values": values })
+}
+
+/// A handler's value: as JSON when it is JSON, else as text.
+fn payload_json(payload: &[u8]) -> Value {
+    serde_json::from_slice(payload).unwrap_or_else(|_| String::from_utf8_lossy(payload).into_owned().into())
+}
+
+pub(super) fn broadcast(broadcast: &Broadcast) -> String {
+    if broadcast.values.is_empty() {
+        return format!("nothing answers {}", broadcast.number);
+    }
+    let lines = broadcast.values.iter().map(|value| match &value.result {
+        Ok(payload) => format!("{} ({}): {}", value.name, value.plugin, payload_json(payload)),
+        Err(error) => format!("{} ({}) failed: {error}", value.name, value.plugin),
+    });
+    let last = broadcast.last().map_or_else(|| "-".into(), |payload| payload_json(payload).to_string());
+    format!("{}\nlast value: {last}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+pub(super) fn channels_json(channels: &[ChannelInfo]) -> Value {
+    let modified = |channel: &ChannelInfo| Timestamp(channel.modified).to_string();
+    let rows = channels.iter();
+    rows.map(|channel| json!({ "name": channel.name, "bytes": channel.bytes, "modified": modified(channel) })).collect()
+}
+
+pub(super) fn records_json(records: &[LogRecord]) -> Value {
+    let rows = records.iter();
+    rows.map(|record| {
+        let level = record.level.as_str().to_ascii_lowercase();
+        json!({ "time": record.time, "level": level, "channel": record.channel, "message": record.message })
+    })
+    .collect()
+}
+
+pub(super) fn channels(channels: &[ChannelInfo]) -> String {
+    let rows = channels.iter().map(|channel| vec![channel.name.clone(), channel.bytes.to_string()]);
+    table(&["CHANNEL", "BYTES"], rows, "no logs yet")
+}
+
+pub(super) fn records(records: &[LogRecord]) -> String {
+    if records.is_empty() {
+        return "no records match".into();
+    }
+    let lines = records.iter().map(|record| format!("{} {:5} {}", record.time, record.level, record.message));
+    lines.collect::<Vec<_>>().join("\n")
+}

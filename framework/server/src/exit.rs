@@ -1,0 +1,41 @@
+//! Exit codes. They are part of the command line's contract; the help of `switchboard` lists them.
+
+use std::process::ExitCode;
+
+use anyhow::Error;
+
+/// The command failed: files, store, network, another host.
+pub(crate) const FAILED: u8 = 1;
+/// The command line or what it named cannot be used.
+pub(crate) const USAGE: u8 = 2;
+/// `emit --wait`: not everything was delivered. `demo`: the table does not add up.
+pub(crate) const NOT_DELIVERED: u8 = 3;
+/// There is no such webhook, task, handler or log.
+pub(crate) const MISSING: u8 = 4;
+
+/// The table for the help text.
+pub(crate) const HELP: &str = "Exit codes:
+  0  done
+  1  failed: files, store, network, or another host in the way
+  2  the command line, or something that it names, cannot be used
+  3  not everything was delivered (emit --wait, demo)
+  4  there is no such webhook, task, handler or log";
+
+/// An error with its exit code and its whole text, as it comes from the host that did the command.
+#[derive(Debug)]
+pub(crate) struct CommandFailed {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for CommandFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CommandFailed {}
+
+pub(crate) fn code_of(error: &Error) -> ExitCode {
+    ExitCode::from(error.downcast_ref::<CommandFailed>().map_or(FAILED, |failed| failed.code))
+}

@@ -1,0 +1,218 @@
+//! The administrator's file `switchboard.toml`.
+//!
+//! [`Config::load`] reads it from the data folder. The file may be absent and may be empty; every
+//! setting has a default. A setting that does not exist is an error that names file, line and key,
+//! because a misspelt limit that is silently ignored is found on the day it was needed.
+//!
+//! ```toml
+//! [egress]
+//! allow = ["10.20.0.0/16"]
+//!
+//! [deferred]
+//! timeout = "15s"
+//! schedule = ["0s", "5s", "5m"]
+//! ```
+//!
+//! Nothing is watched here and nothing is applied: who reads a new file decides what may change
+//! while the host runs.
+
+mod check;
+mod duration;
+mod error;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use log::LevelFilter;
+use serde::Deserialize;
+
+pub use duration::{DurationError, HumanDuration};
+pub use error::ConfigError;
+
+/// The name of the file inside the data folder.
+pub const FILE_NAME: &str = "switchboard.toml";
+
+/// All settings of the framework.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// What the host's HTTP client may reach.
+    pub egress: EgressConfig,
+    /// How deferred tasks are run and retried.
+    pub deferred: DeferredConfig,
+    /// What is logged.
+    pub log: LogConfig,
+    /// Which language texts fall back to.
+    pub languages: LanguagesConfig,
+    /// Settings of plugins, by plugin and key: `[plugins.hello] greeting = "Moin"`. Empty by default.
+    pub plugins: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The section `[egress]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EgressConfig {
+    /// Networks that may be reached although they are not public, as CIDRs such as `127.0.0.0/8`
+    /// or single addresses. Empty by default.
+    #[serde(deserialize_with = "check::networks")]
+    pub allow: Vec<IpNet>,
+    /// Whether plain `http` URLs are accepted besides `https`. Default true.
+    pub http: bool,
+    /// The time for name lookup, TCP and TLS together; `100ms` to `60s`, default `5s`.
+    #[serde(deserialize_with = "duration::one")]
+    pub connect_timeout: Duration,
+    /// How many bytes of a response body are kept; 0 to 16 MiB, default 65536.
+    pub response_limit_bytes: usize,
+}
+
+impl Default for EgressConfig {
+    fn default() -> Self {
+        Self { allow: Vec::new(), http: true, connect_timeout: Duration::from_secs(5), response_limit_bytes: 64 * 1024 }
+    }
+}
+
+/// The section `[deferred]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DeferredConfig {
+    /// Worker threads for synchronous minicomponents; 1 to 256, default 4.
+    pub threads: usize,
+    /// Asynchronous attempts in flight at once; 1 to 65536, default 512.
+    pub concurrency: usize,
+    /// Attempts in flight at once to one webhook; 1 to 64, default 4.
+    pub per_webhook: usize,
+    /// Attempts in flight at once to one remote host; 1 to 1024, default 16.
+    pub per_host: usize,
+    /// The delays before attempt 1, 2, 3, ...; 1 to 20 entries, at most 7 days in all.
+    ///
+    /// Default: `0s, 5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h`, the example of Standard Webhooks.
+    #[serde(deserialize_with = "duration::list")]
+    pub schedule: Vec<Duration>,
+    /// The time for one whole deferred attempt; `1s` to `60s`, default `15s`.
+    #[serde(deserialize_with = "duration::one")]
+    pub timeout: Duration,
+    /// The time for one call in the caller's request; `1s` to `10s`, default `3s`.
+    #[serde(deserialize_with = "duration::one")]
+    pub immediate_timeout: Duration,
+    /// How long a shutdown waits for running attempts; `0s` to `10m`, default `20s`.
+    #[serde(deserialize_with = "duration::one")]
+    pub grace: Duration,
+}
+
+impl Default for DeferredConfig {
+    fn default() -> Self {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        let delays = [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
+        Self {
+            threads: 4,
+            concurrency: 512,
+            per_webhook: 4,
+            per_host: 16,
+            schedule: delays.map(Duration::from_secs).to_vec(),
+            timeout: Duration::from_secs(15),
+            immediate_timeout: Duration::from_secs(3),
+            grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The section `[log]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LogConfig {
+    /// The least severe level that is written: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    /// Default `info`. See [`LogConfig::effective_level`].
+    #[serde(deserialize_with = "check::level")]
+    pub level: LevelFilter,
+    /// Whether this host serves real users. Default `production`.
+    pub mode: Mode,
+}
+
+impl LogConfig {
+    /// Returns the level to log at: `level`, but nothing below INFO in production.
+    ///
+    /// DEBUG and TRACE may hold payloads, which do not belong into the logs of real users.
+    pub fn effective_level(&self) -> LevelFilter {
+        match self.mode {
+            Mode::Production => self.level.min(LevelFilter::Info),
+            Mode::Development => self.level,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LevelFilter::Info, mode: Mode::Production }
+    }
+}
+
+/// What a host is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// Real users: no DEBUG lines, payloads are removed after success.
+    #[default]
+    Production,
+    /// A developer's machine: DEBUG lines are possible, payloads of finished tasks are kept.
+    Development,
+}
+
+/// The section `[languages]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LanguagesConfig {
+    /// The language texts fall back to, such as `en-GB`, which is the default.
+    pub default: String,
+}
+
+impl Default for LanguagesConfig {
+    fn default() -> Self {
+        Self { default: "en-GB".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads `switchboard.toml` in `data_dir`; defaults when there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Read`] when the file exists and cannot be read, otherwise what
+    /// [`Config::parse`] returns.
+    pub fn load(data_dir: &Path) -> Result<Self, ConfigError> {
+        let path = data_dir.join(FILE_NAME);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path, source }),
+        }
+    }
+
+    /// Returns a setting of a plugin, or `None` when it is not set.
+    #[must_use]
+    pub fn plugin_setting(&self, plugin: &str, key: &str) -> Option<String> {
+        self.plugins.get(plugin)?.get(key).cloned()
+    }
+
+    /// Reads `text`; `path` is only named in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Syntax`] when it is not TOML, [`ConfigError::UnknownKey`] for a setting that
+    /// does not exist, [`ConfigError::Value`] for a value of the wrong kind or out of its range.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        check::parse(text, path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

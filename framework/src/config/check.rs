@@ -1,0 +1,274 @@
+//! Reads the text in three steps, each with better words than the next: TOML, keys, values.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use log::LevelFilter;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor, value};
+use serde::forward_to_deserialize_any;
+use toml::de::{DeTable, DeValue};
+use unic_langid::LanguageIdentifier;
+
+use super::{Config, ConfigError, DeferredConfig, EgressConfig, HumanDuration, LanguagesConfig, LogConfig};
+
+const MAX_SCHEDULE: usize = 20;
+const MAX_SCHEDULE_SUM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Reads `text` of the file `path`.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    let source = Source { text, path };
+    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: source.line(error.span()),
+        reason: error.message().to_owned(),
+    })?;
+    source.check_keys(table.get_ref())?;
+    let config: Config = toml::from_str(text).map_err(|error| {
+        let key = source.key_at(table.get_ref(), error.span());
+        ConfigError::Value {
+            path: path.to_owned(),
+            line: source.line(error.span()),
+            key,
+            reason: format!("has a wrong value: {}", error.message().trim_end()),
+        }
+    })?;
+    source.check_ranges(table.get_ref(), &config)?;
+    Ok(config)
+}
+
+/// Reads a level by the name `log` gives it, in any case.
+pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "`{text}` is not a level, use one of `off`, `error`, `warn`, `info`, `debug`, `trace`"
+        ))
+    })
+}
+
+/// Reads a list of networks; a single address is the network that holds only it.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let list = Vec::<String>::deserialize(deserializer)?;
+    list.iter()
+        .map(|text| {
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            network.map_err(|_| {
+                D::Error::custom(format_args!("`{text}` is not a network, write for example `10.20.0.0/16`"))
+            })
+        })
+        .collect()
+}
+
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Source<'_> {
+    /// Returns the line, counted from 1, in which `span` starts.
+    fn line(&self, span: Option<Range<usize>>) -> usize {
+        let start = span.map_or(0, |span| span.start).min(self.text.len());
+        1 + self.text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    fn check_keys(&self, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        for (section, value) in table {
+            let name: &str = section.get_ref();
+            let Some(keys) = keys_of_section(name) else {
+                return Err(self.unknown(name.to_owned(), section.span(), "", name));
+            };
+            let Some(values) = value.get_ref().as_table() else {
+                continue;
+            };
+            for key in values.keys() {
+                let key_name: &str = key.get_ref();
+                if !keys.contains(&key_name) {
+                    let full = format!("{name}.{key_name}");
+                    return Err(self.unknown(full, key.span(), name, key_name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, key: String, span: Range<usize>, section: &str, name: &str) -> ConfigError {
+        ConfigError::UnknownKey {
+            path: self.path.to_owned(),
+            line: self.line(Some(span)),
+            key,
+            suggestion: suggestion(section, name),
+        }
+    }
+
+    /// Returns the full name of the key whose value contains `span`.
+    fn key_at(&self, table: &DeTable<'_>, span: Option<Range<usize>>) -> String {
+        let Some(span) = span else {
+            return FALLBACK_KEY.to_owned();
+        };
+        for (section, value) in table {
+            if let Some(values) = value.get_ref().as_table() {
+                for (key, value) in values {
+                    if value.span().start <= span.start && span.end <= value.span().end {
+                        return format!("{}.{}", section.get_ref(), key.get_ref());
+                    }
+                }
+            } else if value.span() == span {
+                return section.get_ref().to_string();
+            }
+        }
+        FALLBACK_KEY.to_owned()
+    }
+
+    fn check_ranges(&self, table: &DeTable<'_>, config: &Config) -> Result<(), ConfigError> {
+        let egress = &config.egress;
+        let deferred = &config.deferred;
+        let seconds = Duration::from_secs;
+        let schedule_sum = deferred
+            .schedule
+            .iter()
+            .try_fold(Duration::ZERO, |sum, delay| sum.checked_add(*delay).filter(|sum| *sum <= MAX_SCHEDULE_SUM));
+        let problems = [
+            ("egress.connect_timeout", outside_time(egress.connect_timeout, Duration::from_millis(100)..=seconds(60))),
+            ("egress.response_limit_bytes", outside(egress.response_limit_bytes, 0..=16 * 1024 * 1024)),
+            ("deferred.threads", outside(deferred.threads, 1..=256)),
+            ("deferred.concurrency", outside(deferred.concurrency, 1..=65_536)),
+            ("deferred.per_webhook", outside(deferred.per_webhook, 1..=64)),
+            ("deferred.per_host", outside(deferred.per_host, 1..=1024)),
+            (
+                "deferred.schedule",
+                outside(deferred.schedule.len(), 1..=MAX_SCHEDULE)
+                    .map(|reason| format!("has a wrong number of entries, it {reason}")),
+            ),
+            ("deferred.schedule", schedule_sum.is_none().then(|| "is longer than 7 days in all".to_owned())),
+            ("deferred.timeout", outside_time(deferred.timeout, seconds(1)..=seconds(60))),
+            ("deferred.immediate_timeout", outside_time(deferred.immediate_timeout, seconds(1)..=seconds(10))),
+            ("deferred.grace", outside_time(deferred.grace, seconds(0)..=seconds(600))),
+            (
+                "languages.default",
+                config.languages.default.parse::<LanguageIdentifier>().is_err().then(|| {
+                    format!("is `{}`, which is not a language code such as `en-GB`", config.languages.default)
+                }),
+            ),
+        ];
+        let Some((key, reason)) = problems.into_iter().find_map(|(key, problem)| Some((key, problem?))) else {
+            return Ok(());
+        };
+        Err(ConfigError::Value {
+            path: self.path.to_owned(),
+            line: self.line(span_of(table, key)),
+            key: key.to_owned(),
+            reason,
+        })
+    }
+}
+
+/// Stands for the key when an error has no place, which the parser does not do today.
+const FALLBACK_KEY: &str = "(unknown)";
+
+fn span_of(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
+    let (section, key) = key.split_once('.')?;
+    let DeValue::Table(values) = table.get(section)?.get_ref() else {
+        return None;
+    };
+    Some(values.get(key)?.span())
+}
+
+fn outside<T: PartialOrd + Display>(value: T, range: RangeInclusive<T>) -> Option<String> {
+    (!range.contains(&value)).then(|| format!("is {value}, it must be {} to {}", range.start(), range.end()))
+}
+
+fn outside_time(value: Duration, range: RangeInclusive<Duration>) -> Option<String> {
+    let (start, end) = range.into_inner();
+    outside(HumanDuration(value), HumanDuration(start)..=HumanDuration(end))
+}
+
+fn keys_of_section(section: &str) -> Option<&'static [&'static str]> {
+    match section {
+        "egress" => Some(keys_of::<EgressConfig>()),
+        "deferred" => Some(keys_of::<DeferredConfig>()),
+        "log" => Some(keys_of::<LogConfig>()),
+        "languages" => Some(keys_of::<LanguagesConfig>()),
+        _ => None,
+    }
+}
+
+/// Returns the existing key that `name` in `section` was probably meant to be.
+fn suggestion(section: &str, name: &str) -> Option<String> {
+    let sections = keys_of::<Config>();
+    if section.is_empty() {
+        // A setting without its section is the likelier mistake than a section's name misspelt.
+        return setting_elsewhere(name).or_else(|| closest(name, sections).map(str::to_owned));
+    }
+    closest(name, keys_of_section(section)?).map(|key| format!("{section}.{key}")).or_else(|| setting_elsewhere(name))
+}
+
+fn setting_elsewhere(name: &str) -> Option<String> {
+    keys_of::<Config>()
+        .iter()
+        .find(|section| keys_of_section(section).is_some_and(|keys| keys.contains(&name)))
+        .map(|section| format!("{section}.{name}"))
+}
+
+fn closest<'k>(name: &str, keys: &[&'k str]) -> Option<&'k str> {
+    // One slip in three letters; with more, a guess is more often wrong than right.
+    let limit = 1.max(name.chars().count() / 3);
+    keys.iter()
+        .map(|key| (distance(name, key), *key))
+        .min()
+        .filter(|(distance, _)| *distance <= limit)
+        .map(|(_, key)| key)
+}
+
+/// The number of letters to insert, remove or replace to come from `a` to `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Returns the names of the fields of `T` as serde knows them, so that no second list of them
+/// exists that could be forgotten.
+fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // The deserializer below ends every attempt with an error; only the names matter.
+    let _ = T::deserialize(FieldNames(&mut names));
+    names
+}
+
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, value::Error> {
+        *self.0 = fields;
+        Err(value::Error::custom("only the names are wanted"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, value::Error> {
+        Err(value::Error::custom("not a struct"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}

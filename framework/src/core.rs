@@ -1,0 +1,37 @@
+//! What the parts of one host share. Built once by [`Switchboard`](crate::Switchboard), never public.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+
+use crate::channel_log::ChannelLog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deferred::Deferred;
+use crate::egress::Egress;
+use crate::language::Languages;
+use crate::registry::Registry;
+use crate::runtime::AsyncRuntime;
+use crate::store::{Store, TaskHead};
+
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) log: ChannelLog,
+    pub(crate) languages: Languages,
+    pub(crate) egress: Egress,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: ArcSwap<Registry>,
+    pub(crate) runtime: AsyncRuntime,
+    /// Set once the deferred engine runs; a host that does not work on tasks has none.
+    pub(crate) deferred: OnceLock<Deferred>,
+}
+
+impl Core {
+    /// Hands accepted tasks to the scheduler. Without one they wait in the store for a host that works.
+    pub(crate) fn ready(&self, heads: Vec<TaskHead>) {
+        if let Some(deferred) = self.deferred.get() {
+            deferred.ready(heads);
+        }
+    }
+}

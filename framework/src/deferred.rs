@@ -1,0 +1,60 @@
+//! Deferred tasks: run durably, in the background, at the right time, each at least once.
+//!
+//! * The [`Scheduler`](scheduler::Scheduler) decides which task runs next: fair over keys, within caps. It is pure.
+//! * One thread owns it and sleeps until a message comes or the next task is due. Nothing polls.
+//! * Synchronous handlers run on a pool of threads, asynchronous ones on the host's runtime.
+//! * A task is marked as running in the store before its handler is called, and its slot is free again only after its end
+//!   is on disk. Interruption by a stop is not an attempt.
+//!
+//! What a task does is not known here: [`Work`] does it.
+
+mod engine;
+mod executor;
+mod outcomes;
+mod retry;
+mod scheduler;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use switchboard_plugin_api::{HandlerKind, PluginError};
+
+pub(crate) use engine::{Deferred, Settings};
+pub use outcomes::TaskOutcome;
+pub(crate) use retry::RetryPolicy;
+
+pub(crate) use crate::store::Ending;
+use crate::store::{AttemptResult, Started};
+
+/// Channel of everything that has to do with deferred tasks.
+pub(crate) const CHANNEL: &str = "Deferred";
+
+/// How a task's handler ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// A note for the log, or why it failed.
+    pub(crate) result: Result<Option<String>, PluginError>,
+    pub(crate) status: Option<u16>,
+    pub(crate) url: Option<String>,
+    pub(crate) response: Option<String>,
+}
+
+impl Outcome {
+    /// Returns a failure in which nothing was sent.
+    pub(crate) fn failed(error: PluginError) -> Self {
+        Self { result: Err(error), status: None, url: None, response: None }
+    }
+}
+
+/// What the engine needs to know of the tasks' handlers.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// Returns how the handler is called; `None` when no plugin has it just now.
+    fn kind(&self, number: u32, name: &str) -> Option<HandlerKind>;
+    /// Runs a synchronous handler in this thread.
+    fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Outcome;
+    /// Runs an asynchronous handler. Dropping the future cancels it.
+    fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+    /// Is told how an attempt ended, after that is on disk.
+    fn ended(&self, started: &Started, written: &AttemptResult, ending: &Ending);
+}

@@ -1,0 +1,151 @@
+//! Runs one task: start on disk, handler, end on disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use switchboard_plugin_api::PluginError;
+use tokio::sync::watch;
+
+use super::engine::Shared;
+use super::{CHANNEL, Ending, Outcome, TaskOutcome};
+use crate::error::Chain;
+use crate::store::{AttemptResult, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
+
+/// Wait between tries to write to a store that fails, for example because its disk is full.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// What the scheduler hears when a task has ended.
+pub(super) struct Ended {
+    pub(super) id: TaskId,
+    /// The task again, when it has another attempt to come.
+    pub(super) next: Option<TaskHead>,
+}
+
+impl Shared {
+    /// Runs the task of an asynchronous handler. `stop` turns true when the host can wait no longer.
+    pub(super) async fn run_async(self: Arc<Self>, head: TaskHead, mut stop: watch::Receiver<bool>) -> Ended {
+        let started = match self.store.start(head.id, self.now()).await {
+            Ok(started) => started,
+            Err(error) => return self.not_started(head, &error),
+        };
+        let Some(started) = started else { return Ended { id: head.id, next: None } };
+        let started = Arc::new(started);
+        let work = Arc::clone(&self.work).run_async(Arc::clone(&started));
+        let outcome = tokio::select! {
+            outcome = work => Some(outcome),
+            // The handler's future is dropped.
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        let (written, ending) = self.ending(&started, outcome);
+        loop {
+            match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).await {
+                Ok(applied) => return self.told(&head, &started, &written, &ending, applied),
+                Err(error) => {
+                    self.cannot_finish(&head, &error);
+                    if *stop.borrow() {
+                        return Ended { id: head.id, next: None };
+                    }
+                    tokio::time::sleep(STORE_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Runs the task of a synchronous handler in this thread.
+    pub(super) fn run_sync(&self, head: TaskHead, cancelled: &Arc<AtomicBool>, stop: &watch::Receiver<bool>) -> Ended {
+        let started = match self.store.start(head.id, self.now()).wait() {
+            Ok(started) => started,
+            Err(error) => return self.not_started(head, &error),
+        };
+        let Some(started) = started else { return Ended { id: head.id, next: None } };
+        // The handler's own panics are caught in the plugin; this one is for the host's.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
+            .unwrap_or_else(|_| Outcome::failed(PluginError::retryable("the host failed inside")));
+        let (written, ending) = self.ending(&started, Some(outcome));
+        loop {
+            match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).wait() {
+                Ok(applied) => return self.told(&head, &started, &written, &ending, applied),
+                Err(error) => {
+                    self.cannot_finish(&head, &error);
+                    if *stop.borrow() {
+                        return Ended { id: head.id, next: None };
+                    }
+                    std::thread::park_timeout(STORE_RETRY);
+                }
+            }
+        }
+    }
+
+    fn ending(&self, started: &Started, outcome: Option<Outcome>) -> (AttemptResult, Ending) {
+        let now = self.now();
+        match outcome {
+            Some(outcome) => {
+                let ending = self.retry.ending(&outcome, started.task.attempts, now, fastrand::f64());
+                (outcome.attempt_result(now), ending)
+            }
+            None => {
+                let written = AttemptResult {
+                    ended_at: now,
+                    outcome: "interrupted".into(),
+                    status: None,
+                    detail: Some("the host stopped while the attempt was made".into()),
+                    url: None,
+                    response: None,
+                };
+                (written, Ending::Release)
+            }
+        }
+    }
+
+    fn told(
+        &self,
+        head: &TaskHead,
+        started: &Started,
+        written: &AttemptResult,
+        ending: &Ending,
+        applied: bool,
+    ) -> Ended {
+        if !applied {
+            log::warn!(logger: self.log, target: CHANNEL, task = head.id.to_string();
+                "a late result was dropped: the task has been run again or ended by hand since");
+            return Ended { id: head.id, next: None };
+        }
+        self.work.ended(started, written, ending);
+        let (state, next_at) = match ending {
+            Ending::Done => (TaskState::Done, None),
+            Ending::Retry { at, .. } => (TaskState::Waiting, Some(*at)),
+            Ending::Dead { .. } => (TaskState::Dead, None),
+            Ending::Release => (TaskState::Ready, None),
+        };
+        self.outcomes.tell(&TaskOutcome {
+            id: head.id,
+            state,
+            attempt: started.task.attempts,
+            outcome: written.outcome.clone(),
+            status: written.status,
+            detail: written.detail.clone(),
+            next_at,
+        });
+        let next = next_at.map(|run_at| TaskHead { run_at, attempts: started.task.attempts, ..head.clone() });
+        Ended { id: head.id, next }
+    }
+
+    fn not_started(&self, head: TaskHead, error: &StoreError) -> Ended {
+        log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(error).to_string();
+            "the store cannot start a task; it is tried again");
+        let wait_ms = i64::try_from(STORE_RETRY.as_millis()).unwrap_or(i64::MAX);
+        let run_at = Timestamp(self.now().0.saturating_add(wait_ms));
+        Ended { id: head.id, next: Some(TaskHead { run_at, ..head }) }
+    }
+
+    fn cannot_finish(&self, head: &TaskHead, error: &StoreError) {
+        log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(error).to_string();
+            "the store cannot take the end of a task; it is written again until it does");
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now())
+    }
+}

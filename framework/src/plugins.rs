@@ -1,0 +1,203 @@
+//! The plugin folder: scan, judge, load, activate, replace, remove.
+//!
+//! Every file is judged on its own, and one that is no usable plugin is reported with a reason and never stops the
+//! others. A library is opened from a private copy, named by what is in it, so that replacing or removing the file in
+//! the folder cannot touch running code. When any step of a replacement fails, the old generation goes on.
+
+mod file;
+mod library;
+mod preflight;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use switchboard_plugin_api::TriggerNumber;
+use switchboard_plugin_api::host::PluginHost;
+
+pub(crate) use file::{Candidate, candidates};
+pub(crate) use library::Generation;
+pub use report::{LoadReport, PluginReport, PluginState, Refusal};
+
+use crate::registry::{CallCounts, Minicomponent, Target, Tier};
+
+/// What the plugins need from the rest of the host while they are activated.
+pub(crate) trait Activation {
+    /// Returns what a plugin may ask of the host as long as it lives.
+    fn host_for(&self, plugin: &str) -> Arc<dyn PluginHost>;
+    /// Takes the plugin's texts (00005) and judges its forms (07300). An error refuses the plugin.
+    fn activate(&self, minicomponents: &[Arc<Minicomponent>], file: &Candidate) -> Result<(), Refusal>;
+    /// Forgets what [`Activation::activate`] took.
+    fn deactivate(&self, plugin: &str);
+}
+
+/// One folder that is watched, and its tier.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    pub(crate) tier: Tier,
+}
+
+/// A loaded plugin.
+struct Loaded {
+    generation: Arc<Generation>,
+    minicomponents: Vec<Arc<Minicomponent>>,
+}
+
+/// What became of one file.
+struct Known {
+    candidate: Candidate,
+    tier: Tier,
+    loaded: Option<Loaded>,
+    refusal: Option<Refusal>,
+}
+
+/// The plugins of all folders.
+pub(crate) struct Plugins {
+    folders: Vec<Folder>,
+    copies: PathBuf,
+    known: BTreeMap<PathBuf, Known>,
+}
+
+impl Plugins {
+    /// Starts with nothing loaded. `copies` is the folder for private copies; what an earlier run left there goes.
+    pub(crate) fn new(folders: Vec<Folder>, copies: PathBuf) -> std::io::Result<Self> {
+        if copies.exists() {
+            std::fs::remove_dir_all(&copies)?;
+        }
+        std::fs::create_dir_all(&copies)?;
+        Ok(Self { folders, copies, known: BTreeMap::new() })
+    }
+
+    /// Returns what the folders hold now, for comparing with a later look.
+    pub(crate) fn look(folders: &[Folder]) -> Vec<(Candidate, Tier)> {
+        folders
+            .iter()
+            .flat_map(|folder| candidates(&folder.path).into_iter().map(|candidate| (candidate, folder.tier)))
+            .collect()
+    }
+
+    pub(crate) fn folders(&self) -> &[Folder] {
+        &self.folders
+    }
+
+    /// Brings the loaded plugins in line with the folders.
+    pub(crate) fn rescan(&mut self, activation: &dyn Activation) {
+        let found = Self::look(&self.folders);
+        self.forget_missing(&found, activation);
+        for (candidate, tier) in found {
+            let path = candidate.path.clone();
+            let previous = self.known.remove(&path);
+            // A file that was refused because another one held its id has another chance.
+            let settled = previous.as_ref().is_some_and(|known| {
+                known.candidate == candidate && !matches!(known.refusal, Some(Refusal::DuplicateId { .. }))
+            });
+            let known = match previous {
+                Some(known) if settled => known,
+                previous => self.load(candidate, tier, previous.and_then(|known| known.loaded), activation),
+            };
+            self.known.insert(path, known);
+        }
+    }
+
+    fn forget_missing(&mut self, found: &[(Candidate, Tier)], activation: &dyn Activation) {
+        let missing = |path: &PathBuf| !found.iter().any(|(candidate, _)| &candidate.path == path);
+        for (_, known) in self.known.extract_if(.., |path, _| missing(path)) {
+            if let Some(loaded) = known.loaded {
+                activation.deactivate(&loaded.generation.manifest().id);
+            }
+        }
+    }
+
+    fn load(&self, candidate: Candidate, tier: Tier, old: Option<Loaded>, activation: &dyn Activation) -> Known {
+        match self.open(&candidate, tier, old.as_ref(), activation) {
+            Ok(None) => Known { candidate, tier, loaded: old, refusal: None },
+            Ok(Some(loaded)) => {
+                if let Some(old) = old.filter(|old| old.generation.manifest().id != loaded.generation.manifest().id) {
+                    activation.deactivate(&old.generation.manifest().id);
+                }
+                Known { candidate, tier, loaded: Some(loaded), refusal: None }
+            }
+            Err(refusal) => Known { candidate, tier, loaded: old, refusal: Some(refusal) },
+        }
+    }
+
+    /// Opens what the candidate holds; `None` when it holds what is running already.
+    fn open(
+        &self,
+        candidate: &Candidate,
+        tier: Tier,
+        old: Option<&Loaded>,
+        activation: &dyn Activation,
+    ) -> Result<Option<Loaded>, Refusal> {
+        let bytes = candidate.read()?;
+        let manifest = preflight::judge(&bytes)?;
+        let hash = library::hash(&bytes);
+        if old.is_some_and(|old| old.generation.hash() == hash) {
+            return Ok(None);
+        }
+        if let Some(holder) = self.holder_of(&manifest.id, tier) {
+            return Err(Refusal::DuplicateId { id: manifest.id, holder });
+        }
+        let copy = library::private_copy(&self.copies, &manifest, &hash, &bytes)?;
+        let host = activation.host_for(&manifest.id);
+        let generation = Arc::new(library::open(&copy, manifest, hash, host)?);
+        let minicomponents = minicomponents(&generation, tier);
+        activation.activate(&minicomponents, candidate)?;
+        Ok(Some(Loaded { generation, minicomponents }))
+    }
+
+    fn holder_of(&self, id: &str, tier: Tier) -> Option<PathBuf> {
+        let holder = self.known.iter().find(|(_, known)| {
+            known.tier == tier && known.loaded.as_ref().is_some_and(|loaded| loaded.generation.manifest().id == id)
+        });
+        holder.map(|(path, _)| path.clone())
+    }
+
+    /// Returns all minicomponents of all plugins.
+    pub(crate) fn minicomponents(&self) -> impl Iterator<Item = &Arc<Minicomponent>> {
+        self.known.values().filter_map(|known| known.loaded.as_ref()).flat_map(|loaded| &loaded.minicomponents)
+    }
+
+    /// Says what became of each file.
+    pub(crate) fn report(&self) -> Vec<PluginReport> {
+        let mut reports: Vec<PluginReport> = self.known.iter().map(|(path, known)| known.report(path)).collect();
+        reports.sort_by(|a, b| (a.tier, &a.file).cmp(&(b.tier, &b.file)));
+        reports
+    }
+}
+
+impl Known {
+    fn report(&self, path: &Path) -> PluginReport {
+        let manifest = self.loaded.as_ref().map(|loaded| loaded.generation.manifest());
+        PluginReport {
+            file: path.to_owned(),
+            tier: self.tier,
+            id: manifest.map(|manifest| manifest.id.clone()),
+            version: manifest.map(|manifest| manifest.version.clone()),
+            title: manifest.map(|manifest| manifest.title.clone()),
+            state: if self.loaded.is_some() { PluginState::Active } else { PluginState::Refused },
+            reason: self.refusal.as_ref().map(ToString::to_string),
+            triggers: self.loaded.as_ref().map_or(0, |loaded| loaded.minicomponents.len()),
+        }
+    }
+}
+
+fn minicomponents(generation: &Arc<Generation>, tier: Tier) -> Vec<Arc<Minicomponent>> {
+    let plugin: Arc<str> = generation.manifest().id.as_str().into();
+    let triggers = generation.manifest().triggers.iter().zip(0_u32..);
+    let made = triggers.filter_map(|(trigger, handler)| {
+        Some(Arc::new(Minicomponent {
+            // Preflight has refused numbers out of range.
+            number: TriggerNumber::checked(trigger.number)?,
+            name: trigger.name.clone(),
+            tier,
+            plugin: Arc::clone(&plugin),
+            kind: trigger.kind,
+            counts: CallCounts::default(),
+            target: Target::Plugin { generation: Arc::clone(generation), handler },
+        }))
+    });
+    made.collect()
+}

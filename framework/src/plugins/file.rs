@@ -1,0 +1,104 @@
+//! Files in a plugin folder, before anything is read from them.
+
+use std::env::consts::DLL_EXTENSION;
+use std::fs::{self, FileType, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::Refusal;
+
+/// Largest library that is read, in bytes.
+const MAX_LIBRARY_BYTES: u64 = 256 << 20;
+
+/// A file that looks like a plugin by its name, and what its folder said of it.
+///
+/// Two looks that compare equal saw the same file in the same state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) path: PathBuf,
+    len: u64,
+    modified: Option<SystemTime>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Regular,
+    Folder,
+    Link,
+    Other,
+    Unreadable,
+}
+
+impl Kind {
+    fn of(file_type: FileType) -> Self {
+        if file_type.is_symlink() {
+            Self::Link
+        } else if file_type.is_dir() {
+            Self::Folder
+        } else if file_type.is_file() {
+            Self::Regular
+        } else {
+            Self::Other
+        }
+    }
+}
+
+impl Candidate {
+    fn new(path: PathBuf, metadata: Option<Metadata>) -> Self {
+        Self {
+            path,
+            len: metadata.as_ref().map_or(0, Metadata::len),
+            modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
+            kind: metadata.map_or(Kind::Unreadable, |metadata| Kind::of(metadata.file_type())),
+        }
+    }
+
+    /// Reads the file. Nothing but a regular file is opened: a FIFO would block for ever.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, Refusal> {
+        match self.kind {
+            Kind::Regular if self.len == 0 => Err(Refusal::NotALibrary("it is empty")),
+            Kind::Regular if self.len > MAX_LIBRARY_BYTES => Err(Refusal::TooLarge { bytes: self.len }),
+            Kind::Regular | Kind::Unreadable => fs::read(&self.path).map_err(Refusal::unreadable),
+            Kind::Folder => Err(Refusal::NotALibrary("it is a folder")),
+            Kind::Link => Err(Refusal::NotALibrary("it is a symbolic link: copy the library itself")),
+            Kind::Other => Err(Refusal::NotALibrary("it is no regular file")),
+        }
+    }
+
+    /// Returns the folder of language files beside a library that has a folder of its own.
+    pub(crate) fn languages(&self, folders: &[PathBuf]) -> Option<PathBuf> {
+        let own = self.path.parent()?;
+        (!folders.iter().any(|folder| folder == own)).then(|| own.join("languages"))
+    }
+}
+
+/// Returns the candidates in `folder`, in byte order of their paths: files with the platform's library extension, and
+/// such files one level down, where a plugin has a folder of its own. A folder that is missing holds none.
+pub(crate) fn candidates(folder: &Path) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for path in entries(folder) {
+        let metadata = fs::symlink_metadata(&path).ok();
+        if is_library_name(&path) {
+            found.push(Candidate::new(path, metadata));
+        } else if metadata.is_some_and(|metadata| metadata.is_dir()) {
+            let inner = entries(&path).into_iter().filter(|inner| is_library_name(inner));
+            found.extend(inner.map(|inner| {
+                let metadata = fs::symlink_metadata(&inner).ok();
+                Candidate::new(inner, metadata)
+            }));
+        }
+    }
+    found
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+fn is_library_name(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == DLL_EXTENSION)
+}

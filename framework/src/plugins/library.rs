@@ -1,0 +1,119 @@
+//! Opens libraries: the only place that loads foreign code.
+#![expect(unsafe_code, reason = "dlopen: one of the two places where unsafe code lives")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use switchboard_plugin_api::host::{Module, PluginHost, RunningPlugin, module_symbol};
+use switchboard_plugin_api::{Manifest, parse_api_version};
+
+use super::Refusal;
+use crate::error::Chain;
+
+/// A plugin as it was loaded from one state of its file.
+///
+/// Whoever calls into it holds an `Arc` of it. When the last one goes, the plugin is told to shut down; its code stays
+/// mapped for the rest of the process, because nothing can prove that no thread or destructor of it is left.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    manifest: Manifest,
+    hash: String,
+    running: RunningPlugin,
+}
+
+impl Generation {
+    /// Returns what the plugin says about itself.
+    #[must_use]
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns the SHA-256 of the library file in hexadecimal.
+    #[must_use]
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    pub(crate) fn running(&self) -> &RunningPlugin {
+        &self.running
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.running.shutdown();
+    }
+}
+
+/// Returns the SHA-256 of `bytes` in hexadecimal.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Writes the bytes that were judged to a file of ours, which nobody overwrites while it is mapped.
+pub(super) fn private_copy(folder: &Path, manifest: &Manifest, hash: &str, bytes: &[u8]) -> Result<PathBuf, Refusal> {
+    let name = format!("{}-{}.{}", manifest.id, &hash[..16], std::env::consts::DLL_EXTENSION);
+    let path = folder.join(name);
+    if path.exists() {
+        // The same bytes were loaded before in this run of the host.
+        return Ok(path);
+    }
+    let failed = |error: std::io::Error| Refusal::Copy { path: path.clone(), reason: error.to_string() };
+    let unfinished = path.with_extension("part");
+    std::fs::write(&unfinished, bytes).map_err(failed)?;
+    std::fs::rename(&unfinished, &path).map_err(failed)?;
+    Ok(path)
+}
+
+/// Opens a private copy whose bytes have been judged, and starts the plugin in it.
+pub(super) fn open(
+    copy: &Path,
+    manifest: Manifest,
+    hash: String,
+    host: Arc<dyn PluginHost>,
+) -> Result<Generation, Refusal> {
+    let load = |reason: String| Refusal::Load { reason };
+    let built_with = parse_api_version(&manifest.api).unwrap_or_default();
+    // SAFETY: opening runs the library's constructors. Plugins are trusted code (docs/safety.md); the file is a copy
+    // that only this host writes, complete and for this platform, as `preflight` has found.
+    let library = unsafe { open_library(copy) }.map_err(|error| load(Chain(&error).to_string()))?;
+    // SAFETY: the symbol is a data symbol; only its address is taken here, and the library stays.
+    let address = unsafe { library.get::<*const ()>(module_symbol().as_bytes()).map(|symbol| symbol.try_as_raw_ptr()) };
+    let address = address.map_err(|error| load(Chain(&error).to_string()))?;
+    let address = address.ok_or_else(|| load("its module has no address".into()))?;
+    // Nothing is ever unloaded.
+    std::mem::forget(library);
+    // SAFETY: a library with our manifest was made by `export_plugin!`, which exports an `AbiHeader` under this symbol,
+    // and it has just been made to stay.
+    let module = unsafe { Module::from_symbol(address.cast_const().cast(), built_with) };
+    let module = module.map_err(|error| load(error.to_string()))?;
+    let running = module.start(host).map_err(|error| load(error.to_string()))?;
+    Ok(Generation { manifest, hash, running })
+}
+
+/// Resolves every symbol now and keeps the library's symbols to itself.
+///
+/// # Safety
+///
+/// As `dlopen`: the library's constructors run.
+#[cfg(unix)]
+unsafe fn open_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+    // SAFETY: the caller's obligation.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+}
+
+/// # Safety
+///
+/// As `LoadLibrary`: the library's constructors run.
+#[cfg(not(unix))]
+unsafe fn open_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: the caller's obligation.
+    unsafe { libloading::Library::new(path) }
+}

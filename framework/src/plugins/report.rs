@@ -1,0 +1,163 @@
+//! What became of each file in the plugin folders, in words for an administrator.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::registry::{Collision, Tier};
+
+/// What the plugin folders hold and what became of it.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// Each file that looks like a plugin.
+    pub plugins: Vec<PluginReport>,
+    /// Numbers and names that more than one plugin claims.
+    pub collisions: Vec<Collision>,
+}
+
+/// What became of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PluginReport {
+    /// The file in the folder.
+    pub file: PathBuf,
+    /// Which folder it is in.
+    pub tier: Tier,
+    /// Id of the plugin that runs, if one does.
+    pub id: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Its name for people.
+    pub title: Option<String>,
+    /// Whether it answers triggers.
+    pub state: PluginState,
+    /// Why the file was refused. With [`PluginState::Active`] an older generation goes on in place of the file.
+    pub reason: Option<String>,
+    /// How many minicomponents it has.
+    pub triggers: usize,
+}
+
+/// Whether a plugin answers triggers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PluginState {
+    /// It does.
+    Active,
+    /// It does not; the reason says why.
+    Refused,
+}
+
+/// Why a file in a plugin folder is not used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The file is no library, or no file.
+    #[error("not a plugin library: {0}")]
+    NotALibrary(&'static str),
+    /// The file is too large to be read.
+    #[error("larger than 256 MiB ({bytes} bytes): strip the library")]
+    TooLarge {
+        /// Its length.
+        bytes: u64,
+    },
+    /// The file cannot be read.
+    #[error("cannot be read ({reason}): check its owner and rights")]
+    Unreadable {
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The file is not a library of this platform.
+    #[error("built for {found}, this host runs on {needed}: build the plugin for this platform")]
+    OtherPlatform {
+        /// What it was built for.
+        found: String,
+        /// What this host runs on.
+        needed: String,
+    },
+    /// The file ends too early.
+    #[error("incomplete: the file ends before {needed} of {what}; copy it again")]
+    Incomplete {
+        /// The offset that is needed.
+        needed: String,
+        /// What should be there.
+        what: &'static str,
+    },
+    /// The library is well formed and is no plugin.
+    #[error("a library, but no Switchboard plugin: it has no manifest; `export_plugin!` makes one")]
+    NoManifest,
+    /// The manifest cannot be read.
+    #[error("the manifest cannot be used: {reason}")]
+    BadManifest {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The plugin needs a newer host.
+    #[error(
+        "needs plugin-api {needed}, this host has {provided}: update Switchboard or use an older version of the plugin"
+    )]
+    NewerApi {
+        /// What the plugin needs.
+        needed: String,
+        /// What this host has.
+        provided: String,
+    },
+    /// The plugin is of another major version.
+    #[error("built for plugin-api {found}, this host has {provided}: rebuild the plugin with plugin-api {provided}")]
+    OtherApi {
+        /// What the plugin was built with.
+        found: String,
+        /// What this host has.
+        provided: String,
+    },
+    /// A panic in the plugin would end the host.
+    #[error("built with `panic = \"{found}\"`: a panic would end the host; build it with `panic = \"unwind\"`")]
+    PanicStrategy {
+        /// The strategy.
+        found: String,
+    },
+    /// The plugin cannot do without a service that this host does not have.
+    #[error("needs the host service `{service}`, which this host does not have: update Switchboard")]
+    MissingService {
+        /// The service.
+        service: String,
+    },
+    /// Another file holds a plugin of the same id.
+    #[error("plugin `{id}` is already loaded from `{}`: remove one of the two", holder.display())]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// The other file.
+        holder: PathBuf,
+    },
+    /// The private copy cannot be written.
+    #[error("no private copy can be written to `{}` ({reason}): check the folder's rights and free space", path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The operating system or the plugin refused to start.
+    #[error("cannot be loaded: {reason}")]
+    Load {
+        /// What it said.
+        reason: String,
+    },
+    /// The plugin was loaded and then something about it turned out unusable.
+    #[error("cannot be activated: {reason}")]
+    Activation {
+        /// What turned out.
+        reason: String,
+    },
+}
+
+impl Refusal {
+    #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+    pub(super) fn unreadable(error: io::Error) -> Self {
+        Self::Unreadable { reason: error.to_string() }
+    }
+}

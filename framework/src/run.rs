@@ -1,0 +1,492 @@
+//! One run: a request of the host application, from its start to the commit of what it announced.
+//!
+//! A run holds the values that its minicomponents share (showtime), knows who acts and for whom, and sees one snapshot of
+//! the registry from start to end. [`Run::finish`] fires 99994 and 99999, commits the announced events with their
+//! deferred tasks in one durable step, and then returns. Delivering is not its work.
+
+mod call;
+mod outbox;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use switchboard_plugin_api::host::Payload;
+use switchboard_plugin_api::{
+    AccessLevel, AfterRun, Announced, EndOfRun, PluginError, RunEnd, Trigger, TriggerNumber, access_level,
+};
+use thiserror::Error;
+
+pub(crate) use call::{Call, CallOptions, Exchange};
+pub(crate) use outbox::Outbox;
+pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
+
+use crate::core::Core;
+use crate::dispatcher::{self, Broadcast, HandlerValue};
+use crate::registry::{Minicomponent, Registry};
+use crate::store::{EventId, OwnerId, StoreError, TaskId};
+use crate::webhooks::{self, AnnounceError};
+
+/// How deep triggers may be nested; a handler that fires itself is stopped here.
+const MAX_DEPTH: u32 = 16;
+
+/// Who runs, for whom and about what.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) actor: Option<String>,
+    pub(crate) level: AccessLevel,
+    pub(crate) owner: OwnerId,
+    pub(crate) subject: Option<String>,
+    pub(crate) task: Option<String>,
+    pub(crate) language: String,
+}
+
+/// What the minicomponents of one run share.
+pub(crate) struct RunState {
+    pub(crate) core: Arc<Core>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) subject: Subject,
+    /// The deferred task that this run works on, and how many causes lie before it.
+    pub(crate) cause: Option<(TaskId, u32)>,
+    suppressed: HashSet<(TriggerNumber, String)>,
+    showtime: Mutex<BTreeMap<String, Vec<u8>>>,
+    outbox: Mutex<Outbox>,
+}
+
+impl RunState {
+    pub(crate) fn new(core: Arc<Core>, subject: Subject) -> Self {
+        Self {
+            registry: core.registry.load_full(),
+            core,
+            subject,
+            cause: None,
+            suppressed: HashSet::new(),
+            showtime: Mutex::default(),
+            outbox: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn showtime(&self, key: &str) -> Option<Vec<u8>> {
+        self.showtime.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    pub(crate) fn set_showtime(&self, key: &str, value: Vec<u8>) {
+        self.showtime.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), value);
+    }
+
+    pub(crate) fn with_outbox<V>(&self, change: impl FnOnce(&mut Outbox) -> V) -> V {
+        change(&mut self.outbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn handlers(&self, number: TriggerNumber) -> impl Iterator<Item = &Arc<Minicomponent>> {
+        let wanted = |one: &&Arc<Minicomponent>| {
+            self.suppressed.is_empty() || !self.suppressed.contains(&(one.number, one.name.clone()))
+        };
+        self.registry.handlers(number).iter().filter(wanted)
+    }
+
+    /// Calls all handlers of a number in firing order.
+    pub(crate) fn broadcast(self: &Arc<Self>, number: TriggerNumber, input: &[u8], depth: u32) -> Broadcast {
+        let values = self.handlers(number).map(|minicomponent| HandlerValue {
+            name: minicomponent.name.clone(),
+            plugin: Arc::clone(&minicomponent.plugin),
+            result: self.call(minicomponent, input, CallOptions { depth, ..CallOptions::default() }),
+        });
+        Broadcast { number, values: values.collect() }
+    }
+
+    /// Calls the handler `name` of a number; `None` when there is none.
+    pub(crate) fn named(
+        self: &Arc<Self>,
+        number: TriggerNumber,
+        name: &str,
+        input: &[u8],
+        depth: u32,
+    ) -> Option<HandlerValue> {
+        let minicomponent = self.handlers(number).find(|one| one.name == name)?;
+        Some(HandlerValue {
+            name: minicomponent.name.clone(),
+            plugin: Arc::clone(&minicomponent.plugin),
+            result: self.call(minicomponent, input, CallOptions { depth, ..CallOptions::default() }),
+        })
+    }
+
+    /// Calls one handler.
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        minicomponent: &Arc<Minicomponent>,
+        input: &[u8],
+        options: CallOptions,
+    ) -> Result<Payload, PluginError> {
+        if options.depth > MAX_DEPTH {
+            return Err(PluginError::permanent(format!("triggers are nested more than {MAX_DEPTH} deep")));
+        }
+        let call = Arc::new(Call::new(Arc::clone(self), minicomponent, options));
+        dispatcher::call(minicomponent, &self.core.runtime, &self.core.log, call, input)
+    }
+}
+
+/// A run that has not started: who acts, for whom, in which language.
+#[must_use = "a run starts with `start`"]
+pub struct RunBuilder {
+    core: Arc<Core>,
+    subject: Subject,
+}
+
+impl RunBuilder {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let language = core.config.languages.default.clone();
+        let subject = Subject {
+            actor: None,
+            level: AccessLevel::ADMINISTRATOR,
+            owner: OwnerId(0),
+            subject: None,
+            task: None,
+            language,
+        };
+        Self { core, subject }
+    }
+
+    /// Says who acts, and with which access level. Without it the host itself acts, which may do everything.
+    pub fn actor(mut self, name: impl Into<String>, level: AccessLevel) -> Self {
+        self.subject.actor = Some(name.into());
+        self.subject.level = level;
+        self
+    }
+
+    /// Sets the owner of the subject that the run is about; 0 is the whole site. Announced events belong to it unless
+    /// they name another owner.
+    pub fn owner(mut self, owner: i64) -> Self {
+        self.subject.owner = OwnerId(owner);
+        self
+    }
+
+    /// Names what the run is about, such as a property.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject.subject = Some(subject.into());
+        self
+    }
+
+    /// Names the host's task, such as `save_booking`.
+    pub fn task(mut self, task: impl Into<String>) -> Self {
+        self.subject.task = Some(task.into());
+        self
+    }
+
+    /// Sets the language of the person who is served, such as `de-DE`.
+    pub fn language(mut self, language: impl Into<String>) -> Self {
+        self.subject.language = language.into();
+        self
+    }
+
+    /// Starts the run.
+    pub fn start(self) -> Run {
+        Run { state: Arc::new(RunState::new(self.core, self.subject)), finished: false }
+    }
+}
+
+/// An event to announce.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    event: String,
+    data: String,
+    owner: Option<OwnerId>,
+}
+
+impl Notification {
+    /// Returns a notification with the properties of the event, which serialise to a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// When `data` cannot be written as JSON. That it is an object, and not too large, is checked when it is announced.
+    pub fn new(event: impl Into<String>, data: &impl Serialize) -> Result<Self, AnnounceError> {
+        let data = serde_json::to_string(data).map_err(|source| AnnounceError::Json { source })?;
+        Ok(Self { event: event.into(), data, owner: None })
+    }
+
+    /// Returns a notification whose properties are JSON text already; numbers are sent digit by digit as written.
+    #[must_use]
+    pub fn from_json(event: impl Into<String>, data: impl Into<String>) -> Self {
+        Self { event: event.into(), data: data.into(), owner: None }
+    }
+
+    /// Sets the owner of the subject that the event is about, when it is not the run's.
+    #[must_use]
+    pub fn owner(mut self, owner: i64) -> Self {
+        self.owner = Some(OwnerId(owner));
+        self
+    }
+}
+
+/// A run that goes on.
+///
+/// Dropping it without [`Run::finish`] commits what was announced all the same, and logs a warning.
+pub struct Run {
+    state: Arc<RunState>,
+    finished: bool,
+}
+
+impl Run {
+    /// Sets a value that the minicomponents of this run see, and that is gone after it.
+    ///
+    /// # Errors
+    ///
+    /// When the value cannot be written as JSON.
+    pub fn set_showtime(&self, key: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
+        self.state.set_showtime(key, serde_json::to_vec(value)?);
+        Ok(())
+    }
+
+    /// Returns a value of this run.
+    ///
+    /// # Errors
+    ///
+    /// When the value is of another type.
+    pub fn showtime<V: DeserializeOwned>(&self, key: &str) -> Result<Option<V>, serde_json::Error> {
+        self.state.showtime(key).map(|value| serde_json::from_slice(&value)).transpose()
+    }
+
+    /// Keeps one handler from running in this run.
+    pub fn suppress(&mut self, number: TriggerNumber, name: &str) {
+        if let Some(state) = Arc::get_mut(&mut self.state) {
+            state.suppressed.insert((number, name.to_owned()));
+        }
+    }
+
+    /// Returns whether anything answers `number`.
+    #[must_use]
+    pub fn exists(&self, number: TriggerNumber) -> bool {
+        self.state.registry.exists(number)
+    }
+
+    /// Returns whether `name` answers `number`.
+    #[must_use]
+    pub fn exists_named(&self, number: TriggerNumber, name: &str) -> bool {
+        self.state.registry.exists_named(number, name)
+    }
+
+    /// Fires all handlers of a number with bytes. A number that nothing answers gives an empty list.
+    ///
+    /// # Errors
+    ///
+    /// When the actor's level is too low.
+    pub fn trigger(&self, number: TriggerNumber, input: &[u8]) -> Result<Broadcast, TriggerError> {
+        self.check_access(number)?;
+        Ok(self.state.broadcast(number, input, 0))
+    }
+
+    /// Fires one handler with bytes; `None` when there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// When the actor's level is too low, or the handler fails.
+    pub fn trigger_named(
+        &self,
+        number: TriggerNumber,
+        name: &str,
+        input: &[u8],
+    ) -> Result<Option<Payload>, TriggerError> {
+        let Some(value) = self.trigger_one(number, name, input)?.values.pop() else { return Ok(None) };
+        let failed =
+            |source| TriggerError::Handler { number, name: name.to_owned(), plugin: value.plugin.to_string(), source };
+        value.result.map(Some).map_err(failed)
+    }
+
+    /// Fires one handler with bytes and says what became of it, as [`Run::trigger`] does for all.
+    ///
+    /// # Errors
+    ///
+    /// When the actor's level is too low.
+    pub fn trigger_one(&self, number: TriggerNumber, name: &str, input: &[u8]) -> Result<Broadcast, TriggerError> {
+        self.check_access(number)?;
+        Ok(Broadcast { number, values: self.state.named(number, name, input, 0).into_iter().collect() })
+    }
+
+    /// Fires all handlers of trigger `T`.
+    ///
+    /// # Errors
+    ///
+    /// When the actor's level is too low, or the input cannot be written.
+    pub fn broadcast<T: Trigger>(&self, input: &T::Input) -> Result<Broadcast<T::Output>, TriggerError> {
+        let input = self.write::<T>(input)?;
+        Ok(self.trigger(T::NUMBER, &input)?.typed())
+    }
+
+    /// Fires the handler `name` of trigger `T`; `None` when there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// When the actor's level is too low, the handler fails, or its value is not `T::Output`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use switchboard::{Arguments, PublicTask, Switchboard};
+    ///
+    /// let switchboard = Switchboard::open("switchboard-data")?;
+    /// let run = switchboard.run().language("fr-FR").start();
+    /// if let Some(reply) = run.call::<PublicTask>("hello", &Arguments::default())? {
+    ///     println!("{}", reply.text);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn call<T: Trigger>(&self, name: &str, input: &T::Input) -> Result<Option<T::Output>, TriggerError> {
+        let input = self.write::<T>(input)?;
+        let Some(value) = self.trigger_named(T::NUMBER, name, &input)? else { return Ok(None) };
+        dispatcher::read_json(T::NUMBER, name, &value)
+            .map(Some)
+            .map_err(|source| TriggerError::Value { number: T::NUMBER, source })
+    }
+
+    fn write<T: Trigger>(&self, input: &T::Input) -> Result<Vec<u8>, TriggerError> {
+        dispatcher::write_json(T::NUMBER, input).map_err(|source| TriggerError::Value { number: T::NUMBER, source })
+    }
+
+    fn check_access(&self, number: TriggerNumber) -> Result<(), TriggerError> {
+        let (needed, level) = (access_level(number), self.state.subject.level);
+        if level >= needed {
+            return Ok(());
+        }
+        let actor = self.state.subject.actor.clone().unwrap_or_else(|| "nobody".into());
+        Err(TriggerError::Denied { number, actor, level: level.0, needed: needed.0 })
+    }
+
+    /// Announces an event. It is committed by [`Run::finish`]; the same event with the same properties for the same owner
+    /// counts once in a run.
+    ///
+    /// # Errors
+    ///
+    /// When the event's name is not usable, or its properties are no JSON object or larger than 256 KiB.
+    pub fn announce(&mut self, notification: Notification) -> Result<EventId, AnnounceError> {
+        let owner = notification.owner.unwrap_or(self.state.subject.owner);
+        let event = webhooks::event::build(&self.state, &notification.event, &notification.data, owner)?;
+        Ok(self.state.with_outbox(|outbox| outbox.announce(event)))
+    }
+
+    /// Ends the run: fires 99994 and 99999, commits the announced events and their deferred tasks, and performs the
+    /// immediate deliveries. Everything that was announced is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot take the events. Nothing of this run was accepted then.
+    pub fn finish(mut self) -> Result<Finished, FinishError> {
+        self.finished = true;
+        finish(&self.state)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.finished || self.state.with_outbox(|outbox| outbox.is_empty()) {
+            return;
+        }
+        let log = &self.state.core.log;
+        log::warn!(logger: log, target: webhooks::CHANNEL, task = self.state.subject.task.as_deref().unwrap_or("-");
+            "a run was dropped unfinished; what it announced is committed");
+        if let Err(error) = finish(&self.state) {
+            log::error!(logger: log, target: webhooks::CHANNEL, error = crate::error::Chain(&error).to_string();
+                "announced events are lost");
+        }
+    }
+}
+
+fn finish(state: &Arc<RunState>) -> Result<Finished, FinishError> {
+    let end = RunEnd::from_outbox(state);
+    for number in [AfterRun::NUMBER, EndOfRun::NUMBER] {
+        let input = dispatcher::write_json(number, &end).map_err(|source| FinishError::Input { source })?;
+        // Failures are logged where they happen; a watcher that fails does not undo what was announced.
+        drop(state.broadcast(number, &input, 0));
+    }
+    outbox::commit(state).map_err(|source| FinishError::Store { source })
+}
+
+trait FromOutbox {
+    fn from_outbox(state: &RunState) -> Self;
+}
+
+impl FromOutbox for RunEnd {
+    fn from_outbox(state: &RunState) -> Self {
+        let mut end = RunEnd::default();
+        end.task.clone_from(&state.subject.task);
+        end.announced = state.with_outbox(|outbox| {
+            outbox
+                .events()
+                .map(|event| {
+                    let mut announced = Announced::default();
+                    announced.event_id = event.id.to_string();
+                    announced.event.clone_from(&event.name);
+                    announced.owner = event.owner.0;
+                    announced.data = serde_json::from_slice::<&RawValue>(&event.body)
+                        .ok()
+                        .and_then(|body| serde_json::from_str::<serde_json::Value>(body.get()).ok())
+                        .and_then(|mut body| body.get_mut("data").map(serde_json::Value::take))
+                        .unwrap_or_default();
+                    announced
+                })
+                .collect()
+        });
+        end
+    }
+}
+
+/// Why a trigger could not be fired, or why its one handler failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TriggerError {
+    /// The actor may not fire this number.
+    #[error("trigger {number} needs access level {needed}, `{actor}` has {level}")]
+    Denied {
+        /// The number.
+        number: TriggerNumber,
+        /// Who acts.
+        actor: String,
+        /// The actor's level.
+        level: u8,
+        /// The level that is needed.
+        needed: u8,
+    },
+    /// The handler failed.
+    #[error("trigger {number} `{name}` of plugin `{plugin}` failed")]
+    Handler {
+        /// The number.
+        number: TriggerNumber,
+        /// The event name.
+        name: String,
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        source: PluginError,
+    },
+    /// The input or the value is not of the trigger's type.
+    #[error("a payload of trigger {number} is not of its type")]
+    Value {
+        /// The number.
+        number: TriggerNumber,
+        /// Why.
+        source: PluginError,
+    },
+}
+
+/// Why a run could not be finished.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// The input of 99994 or 99999 cannot be written.
+    #[error("the end of the run cannot be told to its watchers")]
+    Input {
+        /// Why.
+        source: PluginError,
+    },
+    /// The store cannot take the events.
+    #[error("the announced events cannot be stored; none of them was accepted")]
+    Store {
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// Time that a call has when nothing says otherwise.
+pub(crate) const UNLIMITED: Duration = Duration::from_secs(60 * 60);

@@ -1,0 +1,221 @@
+//! What one call of a handler may ask of the host.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use switchboard_plugin_api::host::{CallHost, ServiceAnswer, ServiceFuture};
+use switchboard_plugin_api::protocol::{
+    self, HttpHead, HttpReply, KeyHead, RunReply, TextHead, TriggerHead, TriggerReply, TriggerValue,
+};
+use switchboard_plugin_api::{PluginError, TriggerNumber};
+
+use super::{RunState, UNLIMITED};
+use crate::dispatcher::HandlerValue;
+use crate::egress::{EgressError, Request, Response};
+use crate::language::Argument;
+use crate::registry::Minicomponent;
+use crate::webhooks;
+
+/// How a handler is called.
+#[derive(Clone, Default)]
+pub(crate) struct CallOptions {
+    /// How many triggers lie around this one.
+    pub(crate) depth: u32,
+    /// Time until the deadline; an hour when `None`.
+    pub(crate) timeout: Option<Duration>,
+    /// Settings of the webhook, in a delivery.
+    pub(crate) settings: Option<Arc<BTreeMap<String, String>>>,
+    /// Where to note the HTTP exchanges of the call.
+    pub(crate) exchanges: Option<Arc<Mutex<Vec<Exchange>>>>,
+    /// Set when nobody waits for the call any more.
+    pub(crate) cancelled: Option<Arc<AtomicBool>>,
+}
+
+/// One HTTP request of a call and how it ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) url: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) response: Option<String>,
+}
+
+/// One call.
+#[derive(Clone)]
+pub(crate) struct Call {
+    run: Arc<RunState>,
+    plugin: Arc<str>,
+    deadline: Instant,
+    options: CallOptions,
+}
+
+impl Call {
+    pub(crate) fn new(run: Arc<RunState>, minicomponent: &Minicomponent, options: CallOptions) -> Self {
+        let deadline = Instant::now() + options.timeout.unwrap_or(UNLIMITED);
+        Self { run, plugin: Arc::clone(&minicomponent.plugin), deadline, options }
+    }
+
+    fn text(&self, head: &[u8]) -> ServiceAnswer {
+        let head: TextHead<'_> = serde_json::from_slice(head)?;
+        let arguments: Vec<(&str, Argument)> =
+            head.arguments.iter().map(|(name, value)| (name.as_str(), argument(value))).collect();
+        let text = self.run.core.languages.text(&self.plugin, &self.run.subject.language, &head.key, &arguments);
+        Ok((Vec::new(), text.into_bytes()))
+    }
+
+    fn setting(&self, head: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        let value = match &self.options.settings {
+            Some(settings) => settings.get(&*head.key).cloned(),
+            None => self.run.core.config.plugin_setting(&self.plugin, &head.key),
+        };
+        Ok(found(value.map(String::into_bytes)))
+    }
+
+    fn showtime_get(&self, head: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        Ok(found(self.run.showtime(&head.key)))
+    }
+
+    fn showtime_set(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        self.run.set_showtime(&head.key, body.to_vec());
+        Ok((Vec::new(), Vec::new()))
+    }
+
+    fn run_reply(&self) -> ServiceAnswer {
+        let subject = &self.run.subject;
+        let reply = RunReply {
+            language: subject.language.clone(),
+            task: subject.task.clone(),
+            owner: subject.owner.0,
+            actor: subject.actor.clone(),
+            subject: subject.subject.clone(),
+        };
+        Ok((serde_json::to_vec(&reply)?, Vec::new()))
+    }
+
+    fn trigger(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: TriggerHead<'_> = serde_json::from_slice(head)?;
+        let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
+        let depth = self.options.depth + 1;
+        let values = match &head.name {
+            Some(name) => self.run.named(number, name, body, depth).into_iter().collect(),
+            None => self.run.broadcast(number, body, depth).values,
+        };
+        let reply = TriggerReply { values: values.into_iter().map(trigger_value).collect() };
+        Ok((serde_json::to_vec(&reply)?, Vec::new()))
+    }
+
+    fn http(
+        &self,
+        head: &[u8],
+        body: Vec<u8>,
+    ) -> Result<impl Future<Output = ServiceAnswer> + Send + 'static, PluginError> {
+        let head: HttpHead = serde_json::from_slice(head)?;
+        let time_left = self.time_left();
+        let timeout = head.timeout_ms.map_or(time_left, |wanted| time_left.min(Duration::from_millis(wanted)));
+        let url = head.url.clone();
+        let headers = webhooks::delivery::stamped(head.headers, &self.run.core.clock);
+        let request = Request { method: head.method, url: head.url, headers, body, timeout };
+        let (core, exchanges) = (Arc::clone(&self.run.core), self.options.exchanges.clone());
+        Ok(async move {
+            let result = core.egress.send(request).await;
+            if let Some(exchanges) = exchanges {
+                let exchange = exchange(url, &result);
+                exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+            }
+            let response = result.map_err(|error| egress_error(&error))?;
+            let head = HttpReply { status: response.status, headers: response.headers, truncated: response.truncated };
+            Ok((serde_json::to_vec(&head)?, response.body))
+        })
+    }
+}
+
+impl CallHost for Call {
+    fn service(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        match name {
+            protocol::TEXT => self.text(head),
+            protocol::SETTING => self.setting(head),
+            protocol::SHOWTIME_GET => self.showtime_get(head),
+            protocol::SHOWTIME_SET => self.showtime_set(head, body),
+            protocol::TRIGGER => self.trigger(head, body),
+            protocol::RUN => self.run_reply(),
+            webhooks::FAN_OUT => webhooks::fan_out(&self.run, head),
+            protocol::HTTP => {
+                let answer = self.run.core.runtime.wait(self.http(head, body.to_vec())?);
+                answer.unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
+            }
+            _ => Err(PluginError::permanent(format!("this host has no service `{name}`: update Switchboard"))),
+        }
+    }
+
+    fn service_async(&self, name: &str, head: Vec<u8>, body: Vec<u8>) -> ServiceFuture {
+        if name == protocol::HTTP {
+            return match self.http(&head, body) {
+                Ok(future) => Box::pin(future),
+                Err(error) => Box::pin(async { Err(error) }),
+            };
+        }
+        // The other services answer at once.
+        let answer = self.service(name, &head, &body);
+        Box::pin(async { answer })
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.options.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+}
+
+fn found(value: Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
+    match value {
+        Some(value) => (b"true".to_vec(), value),
+        None => (b"false".to_vec(), Vec::new()),
+    }
+}
+
+fn argument(value: &serde_json::Value) -> Argument {
+    match value {
+        serde_json::Value::String(text) => Argument::from(text.clone()),
+        serde_json::Value::Number(number) => {
+            number.as_f64().map_or_else(|| Argument::from(number.to_string()), Argument::from)
+        }
+        other => Argument::from(other.to_string()),
+    }
+}
+
+fn trigger_value(value: HandlerValue) -> TriggerValue {
+    match value.result {
+        Ok(payload) => {
+            match std::str::from_utf8(&payload).ok().and_then(|json| RawValue::from_string(json.into()).ok()) {
+                Some(json) => TriggerValue { name: value.name, value: Some(json), error: None },
+                None => TriggerValue { name: value.name, value: None, error: Some("its value is not JSON".into()) },
+            }
+        }
+        Err(error) => TriggerValue { name: value.name, value: None, error: Some(error.to_string()) },
+    }
+}
+
+fn egress_error(error: &EgressError) -> PluginError {
+    let message = crate::error::Chain(error).to_string();
+    let error_of = if error.is_retryable() { PluginError::retryable } else { PluginError::permanent };
+    error_of(message).with_code(error.code())
+}
+
+/// How much of an answer an attempt keeps, in bytes.
+const KEPT_RESPONSE_BYTES: usize = 4 << 10;
+
+fn exchange(url: String, result: &Result<Response, EgressError>) -> Exchange {
+    let response = result.as_ref().ok();
+    let kept = response.map(|response| {
+        let body = &response.body[..response.body.len().min(KEPT_RESPONSE_BYTES)];
+        String::from_utf8_lossy(body).into_owned()
+    });
+    Exchange { url, status: response.map(|response| response.status), response: kept.filter(|text| !text.is_empty()) }
+}

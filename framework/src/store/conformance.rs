@@ -1,0 +1,307 @@
+//! The behaviour that every engine has, as one suite.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashSet};
+
+use super::{
+    Acceptance, AttemptResult, Ending, EventId, Lease, NewEvent, NewTask, NewWebhook, OwnerId, Store, TaskFilter,
+    TaskHead, TaskId, TaskState, Timestamp, WebhookId,
+};
+use crate::store::record::Move;
+
+/// Makes a fresh store, and whatever has to outlive it.
+pub(crate) type Fresh<'a> = &'a dyn Fn() -> (Box<dyn Store>, Box<dyn Any>);
+
+type Case = (&'static str, fn(&dyn Store));
+
+const CASES: &[Case] = &[
+    ("every move of a task is one that the state machine allows", moves),
+    ("a run goes from ready over running to done, with its attempt", done),
+    ("a failed run waits, and is started again with one attempt more", retried),
+    ("a late worker cannot overwrite a newer run", stale),
+    ("an interrupted run is no attempt", released),
+    ("a task that runs in too many crashes is dead", crashes),
+    ("a task that has ended is retried and a waiting one cancelled by hand", by_hand),
+    ("one operation that fails does not spoil its group", group_failure),
+    ("many threads get ids of their own", many_threads),
+    ("tasks are listed by state, webhook and event, in pages", listing),
+    ("an event goes to its owner's webhooks and to the site's", webhooks_for),
+    ("removing a webhook ends its tasks", removal),
+];
+
+/// Runs every case on a fresh store.
+pub(crate) fn run(fresh: Fresh<'_>) {
+    for (name, case) in CASES {
+        let (store, _alive) = fresh();
+        let _named = Named(name);
+        case(&*store);
+    }
+}
+
+/// Names the case when it fails.
+struct Named(&'static str);
+
+impl Drop for Named {
+    #[expect(clippy::print_stderr, reason = "the output of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the case that failed: {}", self.0);
+        }
+    }
+}
+
+fn event(name: &str) -> NewEvent {
+    NewEvent {
+        id: EventId::new(),
+        name: name.into(),
+        owner: OwnerId(62),
+        task: Some("save".into()),
+        cause: None,
+        depth: 0,
+        body: b"{\"data\":{}}".to_vec(),
+        at: Timestamp(1),
+    }
+}
+
+fn task(event: &NewEvent, webhook: Option<i64>) -> NewTask {
+    NewTask {
+        event: Some(event.id.clone()),
+        webhook: webhook.map(WebhookId),
+        number: 7_320,
+        name: "none".into(),
+        key: "webhook:1".into(),
+        host: Some("example.com:443".into()),
+        payload: None,
+        run_at: Timestamp(10),
+    }
+}
+
+/// Accepts one event with `count` tasks.
+pub(crate) fn accept(store: &dyn Store, count: usize) -> Vec<TaskHead> {
+    let event = event("booking_added");
+    let tasks = vec![task(&event, None); count];
+    store.accept(Acceptance { events: vec![event], tasks }).wait().unwrap()
+}
+
+fn result(outcome: &str) -> AttemptResult {
+    AttemptResult {
+        ended_at: Timestamp(50),
+        outcome: outcome.into(),
+        status: Some(200),
+        detail: None,
+        url: None,
+        response: None,
+    }
+}
+
+fn start(store: &dyn Store, id: TaskId) -> Lease {
+    store.start(id, Timestamp(20)).wait().unwrap().unwrap().lease
+}
+
+fn finish(store: &dyn Store, id: TaskId, lease: Lease, ending: Ending) -> bool {
+    store.finish(id, lease, ending, result("ok")).wait().unwrap()
+}
+
+fn retry_at(at: i64) -> Ending {
+    Ending::Retry { at: Timestamp(at), reason: "busy".into() }
+}
+
+fn state(store: &dyn Store, id: TaskId) -> TaskState {
+    store.task(id).unwrap().unwrap().state
+}
+
+/// Brings a fresh task into a state.
+fn task_in(store: &dyn Store, wanted: TaskState) -> TaskId {
+    let id = accept(store, 1)[0].id;
+    if wanted != TaskState::Ready {
+        let lease = start(store, id);
+        let ending = match wanted {
+            TaskState::Waiting => Some(retry_at(99)),
+            TaskState::Done => Some(Ending::Done),
+            TaskState::Dead => Some(Ending::Dead { reason: "no".into() }),
+            _ => None,
+        };
+        if let Some(ending) = ending {
+            assert!(finish(store, id, lease, ending));
+        }
+    }
+    assert_eq!(state(store, id), wanted);
+    id
+}
+
+fn moves(store: &dyn Store) {
+    let moves =
+        [Move::Start, Move::Finish, Move::FailAndRetry, Move::GiveUp, Move::Release, Move::RetryByHand, Move::Cancel];
+    for from in TaskState::ALL {
+        for step in moves {
+            let id = task_in(store, from);
+            let lease = store.task(id).unwrap().unwrap().lease;
+            let now = Timestamp(60);
+            let happened = match step {
+                Move::Start => store.start(id, now).wait().unwrap().is_some(),
+                Move::Finish => finish(store, id, lease, Ending::Done),
+                Move::FailAndRetry => finish(store, id, lease, retry_at(99)),
+                Move::GiveUp => finish(store, id, lease, Ending::Dead { reason: "no".into() }),
+                Move::Release => finish(store, id, lease, Ending::Release),
+                Move::RetryByHand => store.retry_task(id, now).wait().unwrap().is_some(),
+                Move::Cancel => store.cancel_task(id, now).wait().unwrap(),
+            };
+            let expected = from.after(step);
+            assert_eq!(happened, expected.is_some(), "{from} {step:?}");
+            assert_eq!(state(store, id), expected.unwrap_or(from), "{from} {step:?}");
+        }
+    }
+}
+
+fn done(store: &dyn Store) {
+    let head = accept(store, 1).remove(0);
+    assert_eq!(store.pending().unwrap(), std::slice::from_ref(&head));
+    let started = store.start(head.id, Timestamp(20)).wait().unwrap().unwrap();
+    assert_eq!((started.task.attempts, started.task.state), (1, TaskState::Running));
+    assert_eq!(started.event.unwrap().body, b"{\"data\":{}}");
+    let open = store.attempts(head.id).unwrap();
+    assert_eq!((open[0].started_at, open[0].outcome.clone()), (Timestamp(20), None));
+    assert!(finish(store, head.id, started.lease, Ending::Done));
+    let attempts = store.attempts(head.id).unwrap();
+    assert_eq!((attempts.len(), attempts[0].outcome.as_deref(), attempts[0].status), (1, Some("ok"), Some(200)));
+    assert!(store.pending().unwrap().is_empty());
+    assert_eq!(store.task_counts().unwrap().done, 1);
+}
+
+fn retried(store: &dyn Store) {
+    let id = task_in(store, TaskState::Waiting);
+    let waiting = store.task(id).unwrap().unwrap();
+    assert_eq!((waiting.run_at, waiting.reason.as_deref()), (Timestamp(99), Some("busy")));
+    let lease = start(store, id);
+    assert!(finish(store, id, lease, Ending::Done));
+    let task = store.task(id).unwrap().unwrap();
+    assert_eq!((task.state, task.attempts, task.reason), (TaskState::Done, 2, None));
+    let numbers: Vec<u32> = store.attempts(id).unwrap().iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+fn stale(store: &dyn Store) {
+    let id = task_in(store, TaskState::Running);
+    let old = store.task(id).unwrap().unwrap().lease;
+    store.recover(Timestamp(30), 3).unwrap();
+    let new = start(store, id);
+    assert!(!finish(store, id, old, Ending::Dead { reason: "late".into() }));
+    assert_eq!(state(store, id), TaskState::Running);
+    assert!(finish(store, id, new, Ending::Done));
+    assert!(!finish(store, id, new, Ending::Dead { reason: "twice".into() }));
+    assert_eq!(state(store, id), TaskState::Done);
+}
+
+fn released(store: &dyn Store) {
+    let id = task_in(store, TaskState::Running);
+    let lease = store.task(id).unwrap().unwrap().lease;
+    assert!(store.finish(id, lease, Ending::Release, result("interrupted")).wait().unwrap());
+    let task = store.task(id).unwrap().unwrap();
+    assert_eq!((task.state, task.attempts, task.crashes), (TaskState::Ready, 0, 0));
+    assert_eq!(store.attempts(id).unwrap()[0].outcome.as_deref(), Some("interrupted"));
+}
+
+fn crashes(store: &dyn Store) {
+    let id = accept(store, 1)[0].id;
+    for crash in 1..=3 {
+        start(store, id);
+        let recovered = store.recover(Timestamp(30), 3).unwrap();
+        assert_eq!((recovered.ready, recovered.dead), if crash < 3 { (1, 0) } else { (0, 1) });
+    }
+    let task = store.task(id).unwrap().unwrap();
+    assert_eq!((task.state, task.crashes), (TaskState::Dead, 3));
+    assert!(task.reason.unwrap().starts_with("crash"));
+    let outcomes: Vec<_> = store.attempts(id).unwrap().into_iter().filter_map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, ["unknown"; 3]);
+}
+
+fn by_hand(store: &dyn Store) {
+    let id = task_in(store, TaskState::Dead);
+    let head = store.retry_task(id, Timestamp(70)).wait().unwrap().unwrap();
+    assert_eq!((head.run_at, head.attempts), (Timestamp(70), 1));
+    assert!(store.cancel_task(id, Timestamp(71)).wait().unwrap());
+    assert_eq!(store.task(id).unwrap().unwrap().reason.as_deref(), Some("cancelled"));
+}
+
+fn group_failure(store: &dyn Store) {
+    let first = event("a");
+    let receipts: Vec<_> = [first.clone(), first, event("b")]
+        .map(|event| store.accept(Acceptance { tasks: vec![task(&event, None)], events: vec![event] }))
+        .into_iter()
+        .map(|receipt| receipt.wait().is_ok())
+        .collect();
+    assert_eq!(receipts, [true, false, true]);
+    assert_eq!(store.pending().unwrap().len(), 2);
+}
+
+fn many_threads(store: &dyn Store) {
+    let ids: Vec<TaskId> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| (0..20).map(|_| accept(store, 1)[0].id).collect::<Vec<_>>())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 320);
+    assert_eq!(store.pending().unwrap().len(), 320);
+}
+
+fn listing(store: &dyn Store) {
+    let one = event("a");
+    let (mine, other) = (task(&one, Some(1)), task(&one, Some(2)));
+    let tasks = vec![mine.clone(), other, mine.clone(), mine];
+    let heads = store.accept(Acceptance { events: vec![one.clone()], tasks }).wait().unwrap();
+    let lease = start(store, heads[0].id);
+    finish(store, heads[0].id, lease, Ending::Done);
+    let list =
+        |filter: TaskFilter| -> Vec<TaskId> { store.tasks(&filter).unwrap().iter().map(|task| task.id).collect() };
+    assert_eq!(list(TaskFilter { state: Some(TaskState::Done), ..Default::default() }), [heads[0].id]);
+    let webhook = Some(WebhookId(1));
+    let page = list(TaskFilter { webhook, limit: 2, ..Default::default() });
+    assert_eq!(page, [heads[0].id, heads[2].id]);
+    assert_eq!(list(TaskFilter { webhook, after: Some(page[1]), ..Default::default() }), [heads[3].id]);
+    assert_eq!(list(TaskFilter { event: Some(one.id), ..Default::default() }).len(), 4);
+    assert!(list(TaskFilter { event: Some(EventId("msg_x".into())), ..Default::default() }).is_empty());
+}
+
+fn webhook(owner: i64) -> NewWebhook {
+    NewWebhook {
+        owner: OwnerId(owner),
+        url: "https://example.com".into(),
+        method: "basic".into(),
+        settings: BTreeMap::from([("basic_password".into(), "p&<>\"'é".into())]),
+        events: vec!["booking_added".into()],
+    }
+}
+
+fn webhooks_for(store: &dyn Store) {
+    let add = |owner| store.add_webhook(webhook(owner), Timestamp(1)).wait().unwrap();
+    let (site, mine, other, disabled) = (add(0), add(62), add(63), add(62));
+    assert!(store.set_webhook_enabled(disabled.id, false, Some("gone".into()), Timestamp(2)).wait().unwrap());
+    let ids = |owner| -> Vec<WebhookId> {
+        store.webhooks_for(OwnerId(owner)).unwrap().iter().map(|webhook| webhook.id).collect()
+    };
+    assert_eq!(ids(62), [site.id, mine.id]);
+    assert_eq!(ids(63), [site.id, other.id]);
+    assert_eq!(ids(0), [site.id]);
+    assert_eq!(store.webhook(mine.id).unwrap().unwrap(), mine);
+    assert_eq!(mine.settings["basic_password"], "p&<>\"'é");
+    assert!(!format!("{mine:?}").contains("p&<>"));
+    let disabled = store.webhook(disabled.id).unwrap().unwrap();
+    assert_eq!((disabled.enabled, disabled.disabled_reason.as_deref()), (false, Some("gone")));
+    assert_eq!(store.webhooks(None).unwrap().len(), 4);
+    assert_eq!(store.webhooks(Some(OwnerId(62))).unwrap().len(), 2);
+}
+
+fn removal(store: &dyn Store) {
+    let webhook = store.add_webhook(webhook(62), Timestamp(1)).wait().unwrap();
+    let one = event("a");
+    let tasks = vec![task(&one, Some(webhook.id.0)); 2];
+    let heads = store.accept(Acceptance { events: vec![one], tasks }).wait().unwrap();
+    let lease = start(store, heads[0].id);
+    assert!(store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
+    assert!(!store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
+    assert_eq!(state(store, heads[1].id), TaskState::Dead);
+    // The one that runs ends as it likes.
+    assert!(finish(store, heads[0].id, lease, Ending::Done));
+    let next = store.add_webhook(self::webhook(62), Timestamp(6)).wait().unwrap();
+    assert!(next.id > webhook.id, "an id is never used twice");
+}

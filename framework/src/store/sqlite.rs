@@ -1,0 +1,270 @@
+//! The embedded engine: one SQLite file in WAL mode.
+//!
+//! One thread writes, and commits for all that wait at once; an accepted task is synced to disk before its caller hears of
+//! it. Readers have connections of their own and see a consistent state at any time, also from other processes.
+
+mod lock;
+mod read;
+mod schema;
+mod write;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use lock::holder;
+
+use super::{
+    Acceptance, Attempt, AttemptResult, Ending, Event, EventId, Lease, NewWebhook, OwnerId, Receipt, Recovered,
+    Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter, TaskHead, TaskId, Timestamp, Webhook,
+    WebhookId, sealed,
+};
+use lock::FolderLock;
+use writer::{Sync, Writer};
+
+/// Most idle connections for reading that are kept.
+const IDLE_READERS: usize = 8;
+
+/// The embedded store.
+pub struct SqliteStore {
+    writer: Writer,
+    path: PathBuf,
+    readers: Mutex<Vec<Connection>>,
+    /// Held as long as the store is open.
+    lock: Mutex<Option<FolderLock>>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store in `path`, which is made when it is missing, and takes its folder's lock.
+    ///
+    /// # Errors
+    ///
+    /// When another host has the folder, or the file is not a store that this version can use. It is not changed then.
+    pub fn open(path: &Path) -> Result<Self, StoreOpenError> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let lock = FolderLock::take(folder)?;
+        let connection = schema::open(path)?;
+        let writer = Writer::start(connection)
+            .map_err(|source| StoreOpenError::Database { path: path.to_owned(), source: Box::new(source) })?;
+        Ok(Self { writer, path: path.to_owned(), readers: Mutex::default(), lock: Mutex::new(Some(lock)) })
+    }
+
+    fn read<V>(&self, query: impl FnOnce(&Connection) -> Result<V, StoreError>) -> Result<V, StoreError> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.open_reader().map_err(unreadable)?,
+        };
+        let result = query(&connection);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < IDLE_READERS {
+            readers.push(connection);
+        }
+        result
+    }
+
+    fn open_reader(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(schema::BUSY_TIMEOUT)?;
+        Ok(connection)
+    }
+}
+
+/// An error of a query.
+pub(super) fn unreadable(error: rusqlite::Error) -> StoreError {
+    StoreError::Read { source: Arc::new(error) }
+}
+
+/// An error of a change.
+pub(super) fn unwritable(error: rusqlite::Error) -> StoreError {
+    StoreError::Write { source: Arc::new(error) }
+}
+
+impl sealed::Sealed for SqliteStore {}
+
+impl Store for SqliteStore {
+    fn accept(&self, acceptance: Acceptance) -> Receipt<Vec<TaskHead>> {
+        self.writer.submit(Sync::Full, move |connection| write::accept(connection, &acceptance))
+    }
+
+    fn start(&self, task: TaskId, now: Timestamp) -> Receipt<Option<Started>> {
+        // A power cut may undo it, and then the task is ready as before; the end of the process does not.
+        self.writer.submit(Sync::Process, move |connection| write::start(connection, task, now))
+    }
+
+    fn finish(&self, task: TaskId, lease: Lease, ending: Ending, attempt: AttemptResult) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| write::finish(connection, task, lease, &ending, &attempt))
+    }
+
+    fn record_attempt(&self, attempt: Attempt) -> Receipt<()> {
+        self.writer.submit(Sync::Full, move |connection| write::insert_attempt(connection, &attempt))
+    }
+
+    fn retry_task(&self, task: TaskId, now: Timestamp) -> Receipt<Option<TaskHead>> {
+        self.writer.submit(Sync::Full, move |connection| write::retry(connection, task, now))
+    }
+
+    fn cancel_task(&self, task: TaskId, now: Timestamp) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| write::cancel(connection, task, now))
+    }
+
+    fn recover(&self, now: Timestamp, crash_limit: u32) -> Result<Recovered, StoreError> {
+        self.writer.submit(Sync::Full, move |connection| write::recover(connection, now, crash_limit)).wait()
+    }
+
+    fn pending(&self) -> Result<Vec<TaskHead>, StoreError> {
+        self.read(read::pending)
+    }
+
+    fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
+        self.read(|connection| read::task(connection, id))
+    }
+
+    fn tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, StoreError> {
+        self.read(|connection| read::tasks(connection, filter))
+    }
+
+    fn task_counts(&self) -> Result<TaskCounts, StoreError> {
+        self.read(read::task_counts)
+    }
+
+    fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
+        self.read(|connection| read::attempts(connection, task))
+    }
+
+    fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
+        self.read(|connection| read::event(connection, id))
+    }
+
+    fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
+        self.writer.submit(Sync::Full, move |connection| write::add_webhook(connection, webhook, now))
+    }
+
+    fn set_webhook_enabled(
+        &self,
+        id: WebhookId,
+        enabled: bool,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| {
+            write::set_webhook_enabled(connection, id, enabled, reason.as_deref(), now)
+        })
+    }
+
+    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| write::remove_webhook(connection, id, now))
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        self.read(|connection| read::webhook(connection, id))
+    }
+
+    fn webhooks(&self, owner: Option<OwnerId>) -> Result<Vec<Webhook>, StoreError> {
+        self.read(|connection| read::webhooks(connection, owner))
+    }
+
+    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
+        self.read(|connection| read::webhooks_for(connection, owner))
+    }
+
+    fn close(&self) {
+        self.writer.stop();
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::conformance;
+
+    fn open(folder: &Path) -> Result<SqliteStore, StoreOpenError> {
+        SqliteStore::open(&folder.join("switchboard.db"))
+    }
+
+    #[test]
+    fn it_behaves_as_a_store() {
+        conformance::run(&|| {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path()).unwrap();
+            (Box::new(store), Box::new(folder))
+        });
+    }
+
+    #[test]
+    fn what_was_accepted_is_there_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).unwrap();
+        let heads = conformance::accept(&store, 3);
+        drop(store);
+        let store = open(folder.path()).unwrap();
+        assert_eq!(store.pending().unwrap(), heads);
+    }
+
+    #[test]
+    fn a_second_host_is_refused_with_the_pid_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(holder(folder.path()), None);
+        let store = open(folder.path()).unwrap();
+        assert_eq!(holder(folder.path()), Some(std::process::id()));
+        let error = open(folder.path()).unwrap_err();
+        assert!(matches!(error, StoreOpenError::InUse { pid, .. } if pid == std::process::id()), "{error}");
+        drop(store);
+        assert_eq!(holder(folder.path()), None);
+        open(folder.path()).unwrap();
+    }
+
+    #[track_caller]
+    fn check_refused(content: &[u8], expected: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("switchboard.db");
+        fs::write(&path, content).unwrap();
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("it was not changed"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), content);
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name()).collect();
+        assert_eq!(files.len(), 2, "only the file and the lock: {files:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_refused_and_not_changed() {
+        check_refused(b"dear diary", "no SQLite database");
+        check_refused(&[0; 4096], "no SQLite database");
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1);").unwrap();
+        check_refused(&fs::read(&other).unwrap(), "a SQLite database of another program");
+    }
+
+    #[test]
+    fn a_store_of_a_newer_version_is_refused_and_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()).unwrap());
+        let path = folder.path().join("switchboard.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99;")
+            .unwrap();
+        let content = fs::read(&path).unwrap();
+        check_refused(&content, "schema version 99");
+    }
+}

@@ -1,0 +1,473 @@
+//! The host: everything put together on one data folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use switchboard_plugin_api::{AfterRun, HandlerKind, Trigger, TriggerNumber};
+use thiserror::Error;
+use tokio::runtime::Runtime;
+
+use crate::activation::HostActivation;
+use crate::channel_log::ChannelLog;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::core::Core;
+use crate::deferred::{self, Deferred};
+use crate::dispatcher::CHANNEL;
+use crate::egress::{Egress, EgressOptions};
+use crate::language::Languages;
+use crate::plugins::{Folder, LoadReport, PluginState, Plugins};
+use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
+use crate::run::RunBuilder;
+use crate::runtime::AsyncRuntime;
+use crate::store::{SqliteStore, Store, StoreOpenError};
+use crate::tasks::Tasks;
+use crate::webhooks::{Watcher, Webhooks};
+use crate::work::TaskWork;
+
+/// Threads of the asynchronous runtime. They only wait and hand on; the work is on the network.
+const ASYNC_THREADS: usize = 2;
+
+/// How often the plugin folders are looked at. A look costs a few microseconds per file.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A task that was running in this many crashes becomes a dead letter.
+const CRASH_LIMIT: u32 = 3;
+
+/// Which deferred tasks a host works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkOn {
+    /// All that the store holds.
+    #[default]
+    Everything,
+    /// Those that are announced through this very host.
+    OwnAnnouncements,
+    /// None: they wait in the store.
+    Nothing,
+}
+
+/// A host that has not been opened.
+#[must_use = "a host runs after `open`"]
+pub struct SwitchboardBuilder {
+    data: PathBuf,
+    work_on: WorkOn,
+    watch: bool,
+    config: Option<Config>,
+    built_ins: Vec<Arc<Minicomponent>>,
+}
+
+impl SwitchboardBuilder {
+    /// Says which deferred tasks the host works on.
+    pub fn work_on(mut self, work_on: WorkOn) -> Self {
+        self.work_on = work_on;
+        self
+    }
+
+    /// Says whether the plugin folders are watched for changes. They are, unless this is off.
+    pub fn watch(mut self, watch: bool) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// Uses this configuration in place of `switchboard.toml`.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Adds a minicomponent of the host application's own. A plugin's of the same number and name takes its place.
+    pub fn built_in(mut self, number: TriggerNumber, name: impl Into<String>, handler: Arc<dyn BuiltIn>) -> Self {
+        self.built_ins.push(built_in(number, name.into(), handler));
+        self
+    }
+
+    /// Opens the host: its folders, its store and its plugins, and takes up the tasks that an earlier host left.
+    ///
+    /// # Errors
+    ///
+    /// When the data folder cannot be used, is in use by another host, or holds a configuration or a store that cannot be
+    /// read. A plugin that cannot be loaded is no error: it is in [`Switchboard::plugins`].
+    pub fn open(self) -> Result<Switchboard, OpenError> {
+        Switchboard::build(self)
+    }
+}
+
+/// A running host.
+///
+/// Dropping it stops it as [`Switchboard::stop`] does.
+pub struct Switchboard {
+    core: Arc<Core>,
+    data: PathBuf,
+    plugins: Arc<PluginsOfHost>,
+    watcher: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+struct PluginsOfHost {
+    plugins: Mutex<Plugins>,
+    built_ins: Vec<Arc<Minicomponent>>,
+}
+
+impl Switchboard {
+    /// Opens a host on a data folder, which is made when it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`SwitchboardBuilder::open`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use switchboard::{Notification, Switchboard};
+    ///
+    /// let switchboard = Switchboard::open("switchboard-data")?;
+    /// let mut run = switchboard.run().owner(62).task("save_booking").start();
+    /// run.announce(Notification::from_json("booking_added", r#"{"property_uid": 7, "contract_uid": 41}"#))?;
+    /// let finished = run.finish()?; // on disk; the deliveries happen in the background
+    /// println!("{} deliveries", finished.events[0].tasks.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(data: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        Self::builder(data).open()
+    }
+
+    /// Returns a builder for a host on a data folder.
+    pub fn builder(data: impl Into<PathBuf>) -> SwitchboardBuilder {
+        SwitchboardBuilder {
+            data: data.into(),
+            work_on: WorkOn::default(),
+            watch: true,
+            config: None,
+            built_ins: Vec::new(),
+        }
+    }
+
+    fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
+        let SwitchboardBuilder { data, work_on, watch, config, mut built_ins } = builder;
+        let folder = |name: &str| make_folder(data.join(name));
+        make_folder(data.clone())?;
+        let config = match config {
+            Some(config) => config,
+            None => Config::load(&data).map_err(|source| OpenError::Config { source })?,
+        };
+        // The store comes before everything that writes: it holds the folder's lock.
+        let store = SqliteStore::open(&data.join("switchboard.db")).map_err(|source| OpenError::Store { source })?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let logs = folder("logs")?;
+        let log = ChannelLog::open(&logs, config.log.effective_level())
+            .map_err(|source| OpenError::Log { path: logs, source: Box::new(source) })?;
+        let clock = Clock::system();
+        let languages = Languages::new(&config.languages.default);
+        for problem in languages.load_overrides(&folder("languages")?) {
+            log::warn!(logger: log, target: CHANNEL, problem = problem.to_string(); "override cannot be used");
+        }
+        let egress =
+            Egress::new(egress_options(&config)).map_err(|source| OpenError::Egress { source: Box::new(source) })?;
+        let (runtime, handle) = AsyncRuntime::start(ASYNC_THREADS).map_err(|source| OpenError::Threads { source })?;
+        let folders = vec![
+            Folder { path: folder("plugins")?, tier: Tier::Plugin },
+            Folder { path: folder("overrides")?, tier: Tier::Site },
+        ];
+        let copies = data.join("cache").join("plugins");
+        let plugins =
+            Plugins::new(folders, copies.clone()).map_err(|source| OpenError::Folder { path: copies, source })?;
+        built_ins.push(built_in(AfterRun::NUMBER, Watcher::NAME.into(), Arc::new(Watcher)));
+        let core = Arc::new(Core {
+            config,
+            clock,
+            log,
+            languages,
+            egress,
+            store,
+            registry: ArcSwap::default(),
+            runtime: handle,
+            deferred: OnceLock::new(),
+        });
+        let switchboard = Self {
+            core,
+            data,
+            plugins: Arc::new(PluginsOfHost { plugins: Mutex::new(plugins), built_ins }),
+            watcher: Mutex::new(None),
+            runtime: Mutex::new(Some(runtime)),
+        };
+        switchboard.rescan();
+        switchboard.start_work(work_on)?;
+        if watch {
+            switchboard.start_watcher()?;
+        }
+        Ok(switchboard)
+    }
+
+    fn start_work(&self, work_on: WorkOn) -> Result<(), OpenError> {
+        if work_on == WorkOn::Nothing {
+            return Ok(());
+        }
+        let core = &self.core;
+        let pending = match work_on {
+            WorkOn::Everything => self.recover().map_err(|source| OpenError::Recover { source })?,
+            WorkOn::OwnAnnouncements | WorkOn::Nothing => Vec::new(),
+        };
+        let deferred = Deferred::start(
+            deferred::Settings::new(&core.config.deferred),
+            Arc::clone(&core.store),
+            Arc::new(TaskWork(Arc::downgrade(core))),
+            core.runtime.clone(),
+            core.log.clone(),
+            core.clock.clone(),
+            pending,
+        );
+        let deferred = deferred.map_err(|source| OpenError::Threads { source })?;
+        // Set once, here; `Core` is not shared before.
+        let _ = core.deferred.set(deferred);
+        Ok(())
+    }
+
+    fn recover(&self) -> Result<Vec<crate::store::TaskHead>, crate::store::StoreError> {
+        let core = &self.core;
+        let recovered = core.store.recover(crate::store::Timestamp(core.clock.now()), CRASH_LIMIT)?;
+        if recovered.ready + recovered.dead > 0 {
+            log::warn!(logger: core.log, target: deferred::CHANNEL, again = recovered.ready, dead = recovered.dead;
+                "tasks were running when the last host ended");
+        }
+        core.store.pending()
+    }
+
+    fn start_watcher(&self) -> Result<(), OpenError> {
+        let (stop, stopped) = bounded::<()>(0);
+        let (core, plugins) = (Arc::downgrade(&self.core), Arc::clone(&self.plugins));
+        let thread = std::thread::Builder::new().name("switchboard-plugins".into()).spawn(move || {
+            let folders = plugins.lock().folders().to_vec();
+            let mut seen = Plugins::look(&folders);
+            let mut changed = false;
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
+                let now = Plugins::look(&folders);
+                // A file is touched only when two looks in a row saw the same: until then it may be half a copy.
+                if now != seen {
+                    seen = now;
+                    changed = true;
+                } else if changed {
+                    changed = false;
+                    let Some(core) = core.upgrade() else { return };
+                    plugins.rescan(&core);
+                }
+            }
+        });
+        let thread = thread.map_err(|source| OpenError::Threads { source })?;
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
+        Ok(())
+    }
+
+    /// Returns the data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    /// Returns the folder of the channel logs.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.data.join("logs")
+    }
+
+    /// Returns the log, for records of the host application.
+    #[must_use]
+    pub fn log(&self) -> &ChannelLog {
+        &self.core.log
+    }
+
+    /// Starts to put a run together.
+    pub fn run(&self) -> RunBuilder {
+        RunBuilder::new(Arc::clone(&self.core))
+    }
+
+    /// Returns the snapshot of the registry as it is now.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.core.registry.load_full()
+    }
+
+    /// Returns the webhooks.
+    #[must_use]
+    pub fn webhooks(&self) -> Webhooks<'_> {
+        Webhooks::new(&self.core)
+    }
+
+    /// Returns the deferred tasks.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks<'_> {
+        Tasks::new(&self.core)
+    }
+
+    /// Says what the plugin folders hold and what became of each file.
+    #[must_use]
+    pub fn plugins(&self) -> LoadReport {
+        LoadReport { plugins: self.plugins.lock().report(), collisions: self.registry().collisions().to_vec() }
+    }
+
+    /// Brings the plugins in line with the folders now, and says what became of each file.
+    pub fn rescan(&self) -> LoadReport {
+        self.plugins.rescan(&self.core);
+        self.plugins()
+    }
+
+    /// Stops the host: takes no more tasks, waits for the running ones as long as `deferred.grace` allows, gives the
+    /// others back to the store, and closes it. A second call does nothing.
+    pub fn stop(&self) {
+        if let Some((stop, thread)) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(stop);
+            // A panic of the watcher has been printed; there is nothing to undo.
+            let _ = thread.join();
+        }
+        if let Some(deferred) = self.core.deferred.get() {
+            deferred.stop();
+        }
+        self.core.store.close();
+        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Switchboard {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl PluginsOfHost {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Plugins> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rescans the folders, swaps the registry whole, and tells the log what changed.
+    fn rescan(&self, core: &Arc<Core>) {
+        let mut plugins = self.lock();
+        let before = plugins.report();
+        let folders = plugins.folders().to_vec();
+        plugins.rescan(&HostActivation { core, folders: &folders });
+        let all = self.built_ins.iter().chain(plugins.minicomponents()).cloned().collect();
+        let old = core.registry.swap(Arc::new(Registry::new(all)));
+        let log = &core.log;
+        for report in plugins.report().iter().filter(|report| !before.contains(report)) {
+            let (file, id) = (report.file.display().to_string(), report.id.as_deref().unwrap_or("-"));
+            match (&report.reason, report.state) {
+                (Some(reason), PluginState::Refused) => {
+                    log::error!(logger: log, target: CHANNEL, file = file, reason = reason; "plugin refused");
+                }
+                (Some(reason), _) => {
+                    log::error!(logger: log, target: CHANNEL, file = file, plugin = id, reason = reason;
+                        "new version refused, the old one goes on");
+                }
+                (None, _) => {
+                    let version = report.version.as_deref().unwrap_or("-");
+                    log::info!(logger: log, target: CHANNEL, file = file, plugin = id, version = version,
+                        triggers = report.triggers; "plugin active");
+                }
+            }
+        }
+        let after = plugins.report();
+        for gone in before.iter().filter(|report| !after.iter().any(|other| other.file == report.file)) {
+            log::info!(logger: log, target: CHANNEL, file = gone.file.display().to_string(),
+                plugin = gone.id.as_deref().unwrap_or("-"); "plugin removed");
+        }
+        for collision in core.registry.load().collisions().iter().filter(|one| !old.collisions().contains(one)) {
+            log::error!(logger: log, target: CHANNEL, collision = collision.to_string(); "collision");
+        }
+        drop(plugins);
+        if let Some(deferred) = core.deferred.get() {
+            deferred.plugins_changed();
+        }
+    }
+}
+
+fn built_in(number: TriggerNumber, name: String, handler: Arc<dyn BuiltIn>) -> Arc<Minicomponent> {
+    Arc::new(Minicomponent {
+        number,
+        name,
+        tier: Tier::BuiltIn,
+        plugin: "switchboard".into(),
+        kind: HandlerKind::Sync,
+        counts: CallCounts::default(),
+        target: Target::BuiltIn(handler),
+    })
+}
+
+fn egress_options(config: &Config) -> EgressOptions {
+    EgressOptions {
+        allow: config.egress.allow.clone(),
+        allow_http: config.egress.http,
+        connect_timeout: config.egress.connect_timeout,
+        response_limit_bytes: config.egress.response_limit_bytes,
+        user_agent: concat!("Switchboard/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+fn make_folder(path: PathBuf) -> Result<PathBuf, OpenError> {
+    match std::fs::create_dir_all(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(OpenError::Folder { path, source }),
+    }
+}
+
+/// Why a host cannot be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A folder cannot be made.
+    #[error("the folder `{}` cannot be made or used: check its owner and rights, or name another with --data", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The configuration cannot be read.
+    #[error("the configuration cannot be used")]
+    Config {
+        /// Why.
+        source: ConfigError,
+    },
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Store {
+        /// Why.
+        source: StoreOpenError,
+    },
+    /// The store cannot be read.
+    #[error("the tasks of the last run cannot be taken up")]
+    Recover {
+        /// Why.
+        source: crate::store::StoreError,
+    },
+    /// The logs cannot be written.
+    #[error("no log can be written to `{}`", path.display())]
+    Log {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be set up")]
+    Egress {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Threads cannot be started.
+    #[error("threads cannot be started: the system's limits may be too low")]
+    Threads {
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,23 @@
+//! Webhooks: who is told about which event, and how.
+//!
+//! [`Webhooks`] is what an administrator works with. An announced event is matched with the enabled webhooks of its owner
+//! and of the whole site by the watcher, a built-in minicomponent of 99994 that a plugin may replace; each match becomes
+//! a deferred task (07320) or, when the auth method knows no other way, an immediate delivery (07310). How a request is
+//! signed or authorised is the auth method's affair, and auth methods are plugins.
+
+mod catalogue;
+pub(crate) mod delivery;
+pub(crate) mod event;
+mod fan_out;
+mod methods;
+mod records;
+
+pub use catalogue::{EventKind, event_catalogue};
+pub use event::AnnounceError;
+pub(crate) use fan_out::{FAN_OUT, Planned, Watcher, fan_out};
+pub(crate) use methods::check_form;
+pub use methods::{Method, Problem};
+pub use records::{WebhookDraft, WebhookError, Webhooks};
+
+/// Channel of everything that has to do with webhooks.
+pub(crate) const CHANNEL: &str = "Webhooks";

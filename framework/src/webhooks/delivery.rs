@@ -1,0 +1,206 @@
+//! One delivery: what the auth method's handler is given, and what is written down about how it ended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use switchboard_plugin_api::host::Payload;
+use switchboard_plugin_api::{Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger};
+
+use super::{CHANNEL, Planned};
+use crate::clock::Clock;
+use crate::core::Core;
+use crate::deferred::{Ending, Outcome};
+use crate::run::{CallOptions, Exchange, ImmediateResult, RunState};
+use crate::store::{Attempt, AttemptResult, NewEvent, Started, Timestamp, Webhook};
+
+/// Header by which receivers know a delivery. The host adds the time of sending beside it, for every attempt anew, as in
+/// Standard Webhooks.
+const ID_HEADER: &str = "webhook-id";
+const TIMESTAMP_HEADER: &str = "webhook-timestamp";
+
+/// Adds `webhook-timestamp` (seconds since the Unix epoch) to the headers of a delivery.
+pub(crate) fn stamped(mut headers: Vec<(String, String)>, clock: &Clock) -> Vec<(String, String)> {
+    let has = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    if has(ID_HEADER) && !has(TIMESTAMP_HEADER) {
+        headers.push((TIMESTAMP_HEADER.to_owned(), (clock.now() / 1000).to_string()));
+    }
+    headers
+}
+
+/// Returns the input of a delivery.
+pub(crate) fn input(
+    event: &NewEvent,
+    webhook: &Webhook,
+    attempt: u32,
+    mode: DeliveryMode,
+) -> Result<Vec<u8>, PluginError> {
+    let mut delivery = Delivery::default();
+    delivery.event_id = event.id.to_string();
+    delivery.event.clone_from(&event.name);
+    delivery.owner = event.owner.0;
+    delivery.task.clone_from(&event.task);
+    delivery.webhook = webhook.id.0;
+    delivery.url.clone_from(&webhook.url);
+    delivery.body = String::from_utf8(event.body.clone())
+        .map_err(|_| PluginError::permanent("the stored body is damaged: it is not UTF-8").with_code("corrupt"))?;
+    delivery.attempt = attempt;
+    delivery.mode = mode;
+    serde_json::to_vec(&delivery).map_err(Into::into)
+}
+
+/// Makes the outcome of a delivery from what the handler returned and the requests that it made.
+pub(crate) fn outcome(result: Result<Payload, PluginError>, exchanges: &Mutex<Vec<Exchange>>) -> Outcome {
+    let last = exchanges.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let (url, status, response) = match last {
+        Some(exchange) => (Some(exchange.url), exchange.status, exchange.response),
+        None => (None, None, None),
+    };
+    let delivered = result.and_then(|payload| {
+        serde_json::from_slice::<Delivered>(&payload).map_err(|error| {
+            PluginError::permanent(format!("the handler gave something else than `Delivered`: {error}"))
+                .with_code("bad_output")
+        })
+    });
+    match delivered {
+        Ok(delivered) => Outcome { result: Ok(delivered.note), status: delivered.status.or(status), url, response },
+        Err(error) => Outcome { result: Err(error), status, url, response },
+    }
+}
+
+/// Performs the immediate deliveries of an event that is committed, one after the other, and writes down how they ended.
+pub(crate) fn deliver_immediately(run: &Arc<RunState>, event: &NewEvent, planned: &[Planned]) -> Vec<ImmediateResult> {
+    let immediate = planned.iter().filter(|planned| planned.immediate);
+    immediate.map(|planned| deliver_now(run, event, &planned.webhook)).collect()
+}
+
+fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> ImmediateResult {
+    let core = &run.core;
+    let started_at = Timestamp(core.clock.now());
+    let exchanges = Arc::<Mutex<Vec<Exchange>>>::default();
+    let result = input(event, webhook, 1, DeliveryMode::Immediate).and_then(|input| {
+        let handler = run
+            .registry
+            .handler(ImmediateDelivery::NUMBER, &webhook.method)
+            .ok_or_else(|| PluginError::permanent("the auth method has gone").with_code("plugin_missing"))?;
+        let options = CallOptions {
+            timeout: Some(core.config.deferred.immediate_timeout),
+            settings: Some(Arc::new(webhook.settings.clone())),
+            exchanges: Some(Arc::clone(&exchanges)),
+            ..CallOptions::default()
+        };
+        run.call(handler, &input, options)
+    });
+    let outcome = outcome(result, &exchanges);
+    let ended_at = Timestamp(core.clock.now());
+    let written = outcome.attempt_result(ended_at);
+    let attempt = Attempt {
+        task: None,
+        event: Some(event.id.clone()),
+        webhook: Some(webhook.id),
+        number: 1,
+        mode: "immediate".into(),
+        started_at,
+        ended_at: Some(ended_at),
+        outcome: Some(written.outcome.clone()),
+        status: written.status,
+        detail: written.detail.clone(),
+        url: written.url.clone(),
+        response: written.response.clone(),
+    };
+    if let Err(error) = core.store.record_attempt(attempt).wait() {
+        log::error!(logger: core.log, target: CHANNEL, error = crate::error::Chain(&error).to_string();
+            "an immediate delivery cannot be written down");
+    }
+    let line = Line { event: &event.name, webhook, task: None, attempt: 1, started_at };
+    log_ending(
+        core,
+        &line,
+        &written,
+        &if outcome.result.is_ok() { Ending::Done } else { Ending::Dead { reason: written.outcome.clone() } },
+    );
+    ImmediateResult {
+        webhook: webhook.id,
+        delivered: outcome.result.is_ok(),
+        outcome: written.outcome,
+        status: written.status,
+        detail: written.detail,
+    }
+}
+
+/// Notes the end of a deferred delivery, and disables a webhook whose receiver is gone for good.
+pub(crate) fn ended(core: &Core, started: &Started, written: &AttemptResult, ending: &Ending) {
+    let (Some(event), Some(webhook)) = (&started.event, &started.webhook) else { return };
+    let line = Line {
+        event: &event.name,
+        webhook,
+        task: Some(started.task.id.0),
+        attempt: started.task.attempts,
+        started_at: started.started_at,
+    };
+    log_ending(core, &line, written, ending);
+    if written.outcome == "gone" && webhook.enabled {
+        let now = Timestamp(core.clock.now());
+        let reason = "the receiver answered 410: it does not want to be called again".to_owned();
+        // Not waited for: the task's end does not depend on it, and the writer reports its own trouble.
+        drop(core.store.set_webhook_enabled(webhook.id, false, Some(reason), now));
+        log::warn!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string();
+            "webhook disabled: its receiver answered 410");
+    }
+}
+
+struct Line<'a> {
+    event: &'a str,
+    webhook: &'a Webhook,
+    task: Option<i64>,
+    attempt: u32,
+    started_at: Timestamp,
+}
+
+fn log_ending(core: &Core, line: &Line<'_>, written: &AttemptResult, ending: &Ending) {
+    let (level, message) = match ending {
+        Ending::Done => (log::Level::Info, "delivered"),
+        Ending::Retry { .. } => (log::Level::Warn, "not delivered, will be tried again"),
+        Ending::Dead { .. } => (log::Level::Error, "not delivered, given up"),
+        Ending::Release => (log::Level::Info, "interrupted, will be tried again"),
+    };
+    let duration = u64::try_from(written.ended_at.0 - line.started_at.0).unwrap_or(0);
+    let next = match ending {
+        Ending::Retry { at, .. } => at.to_string(),
+        _ => "-".into(),
+    };
+    log::log!(
+        logger: core.log,
+        target: CHANNEL,
+        level,
+        webhook = line.webhook.id.to_string(),
+        event = line.event,
+        status = written.status.map_or_else(|| "-".into(), |status| status.to_string()),
+        attempt = line.attempt,
+        duration_ms = duration,
+        task = line.task.map_or_else(|| "-".into(), |task| task.to_string()),
+        outcome = written.outcome,
+        next = next,
+        detail = written.detail.as_deref().unwrap_or("-");
+        "{message}"
+    );
+}
+
+impl Outcome {
+    /// Returns what is written down about the attempt.
+    pub(crate) fn attempt_result(&self, ended_at: Timestamp) -> AttemptResult {
+        let (code, detail) = match &self.result {
+            Ok(note) => ("ok".to_owned(), note.clone()),
+            Err(error) => {
+                let fallback = if error.kind() == ErrorKind::Panic { "plugin_panic" } else { "plugin_error" };
+                (error.code().unwrap_or(fallback).to_owned(), Some(error.to_string()))
+            }
+        };
+        AttemptResult {
+            ended_at,
+            outcome: code,
+            status: self.status,
+            detail,
+            url: self.url.clone(),
+            response: self.response.clone(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! From an announcement to the event that is stored: checks, and the body, built once.
+
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::run::RunState;
+use crate::store::{EventId, NewEvent, OwnerId, Timestamp};
+
+/// Largest body of an event, in bytes.
+pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
+
+/// Longest name of an event, in bytes.
+const MAX_NAME_BYTES: usize = 100;
+
+/// Fields whose value never leaves the host, whatever an application announces.
+const SECRET_FIELDS: &[&str] = &["password", "passwd", "secret", "client_secret", "token", "access_token", "api_key"];
+
+/// Why an event cannot be announced.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AnnounceError {
+    /// The name cannot be used.
+    #[error("`{name}` is no event name: 1 to 100 of A-Z, a-z, 0-9, `_`, `-` and `.` are needed")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The properties are not JSON.
+    #[error("the event's data is not JSON")]
+    Json {
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// The properties are JSON, and no object.
+    #[error("the event's data is no JSON object: write {{\"property\": value}}")]
+    NotAnObject,
+    /// The body is too large.
+    #[error(
+        "the event's data makes a body of {bytes} bytes, at most {MAX_BODY_BYTES} are sent: announce ids, not content"
+    )]
+    TooLarge {
+        /// Length of the body.
+        bytes: usize,
+    },
+    /// The owner is negative.
+    #[error("`{owner}` is no owner: 0 is the whole site, owners are positive numbers")]
+    Owner {
+        /// The number.
+        owner: i64,
+    },
+}
+
+/// Checks an announcement and builds its event.
+pub(crate) fn build(run: &RunState, name: &str, data: &str, owner: OwnerId) -> Result<NewEvent, AnnounceError> {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.bytes().all(valid) {
+        return Err(AnnounceError::Name { name: name.escape_debug().to_string() });
+    }
+    if owner.0 < 0 {
+        return Err(AnnounceError::Owner { owner: owner.0 });
+    }
+    Ok(NewEvent {
+        id: EventId::new(),
+        name: name.to_owned(),
+        owner,
+        task: run.subject.task.clone(),
+        cause: run.cause.map(|(task, _)| task),
+        depth: run.cause.map_or(0, |(_, depth)| depth + 1),
+        body: body(name, data, owner)?,
+        at: Timestamp(run.core.clock.now()),
+    })
+}
+
+/// Builds the body: `{"data":{…,"manager_id":62,"task":"booking_added"}}`, minified, every value as it was written.
+///
+/// `manager_id` is the owner, unless the event belongs to the whole site or names a manager of its own.
+fn body(name: &str, data: &str, owner: OwnerId) -> Result<Vec<u8>, AnnounceError> {
+    let Properties(properties) = match serde_json::from_str(data) {
+        Ok(properties) => properties,
+        Err(source) if source.is_data() => return Err(AnnounceError::NotAnObject),
+        Err(source) => return Err(AnnounceError::Json { source }),
+    };
+    let has_manager = properties.iter().any(|(key, _)| key == "manager_id");
+    let mut body = String::with_capacity(data.len() + name.len() + 40);
+    body.push_str("{\"data\":{");
+    for (key, value) in properties.iter().filter(|(key, _)| key != "task") {
+        push_key(&mut body, key);
+        if is_secret(key) {
+            body.push_str("\"[redacted]\"");
+        } else {
+            push_value(&mut body, value.get());
+        }
+        body.push(',');
+    }
+    if owner.0 != 0 && !has_manager {
+        push_key(&mut body, "manager_id");
+        body.push_str(&owner.0.to_string());
+        body.push(',');
+    }
+    push_key(&mut body, "task");
+    push_string(&mut body, name);
+    body.push_str("}}");
+    match body.len() {
+        bytes if bytes > MAX_BODY_BYTES => Err(AnnounceError::TooLarge { bytes }),
+        _ => Ok(body.into_bytes()),
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    SECRET_FIELDS.iter().any(|secret| key.eq_ignore_ascii_case(secret))
+}
+
+fn push_key(body: &mut String, key: &str) {
+    push_string(body, key);
+    body.push(':');
+}
+
+fn push_string(body: &mut String, text: &str) {
+    body.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// Copies JSON without the white space between its parts. Only objects can hide secrets, so only they are read again;
+/// everything else keeps its very digits.
+fn push_value(body: &mut String, json: &str) {
+    if let Ok(Properties(inner)) = serde_json::from_str::<Properties>(json) {
+        body.push('{');
+        for (index, (key, value)) in inner.iter().enumerate() {
+            if index > 0 {
+                body.push(',');
+            }
+            push_key(body, key);
+            if is_secret(key) {
+                body.push_str("\"[redacted]\"");
+            } else {
+                push_value(body, value.get());
+            }
+        }
+        body.push('}');
+    } else if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(json) {
+        body.push('[');
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                body.push(',');
+            }
+            push_value(body, item.get());
+        }
+        body.push(']');
+    } else {
+        body.push_str(json.trim());
+    }
+}
+
+/// The members of a JSON object in their order; of two with the same key the last counts.
+struct Properties(Vec<(String, Box<RawValue>)>);
+
+impl<'de> serde::Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Properties;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
+                let mut seen = std::collections::HashMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    match seen.get(&key) {
+                        Some(&index) => members[index] = (key, value),
+                        None => {
+                            seen.insert(key.clone(), members.len());
+                            members.push((key, value));
+                        }
+                    }
+                }
+                Ok(Properties(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_body(data: &str, owner: i64, expected: &str) {
+        let body = body("booking_added", data, OwnerId(owner)).unwrap();
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_body_has_the_reference_shape_and_the_announcers_very_values() {
+        check_body(
+            "{ \"property_uid\": 7,\n \"price\": 12345678901234567890123.10, \"names\": [ \"é \", \" a\\\"b \" ] }",
+            62,
+            "{\"data\":{\"property_uid\":7,\"price\":12345678901234567890123.10,\"names\":[\"é \",\" a\\\"b \"],\
+             \"manager_id\":62,\"task\":\"booking_added\"}}",
+        );
+        check_body("{}", 0, "{\"data\":{\"task\":\"booking_added\"}}");
+        check_body(
+            "{\"manager_id\":9,\"task\":\"x\",\"a\":1,\"a\":2}",
+            62,
+            "{\"data\":{\"manager_id\":9,\"a\":2,\"task\":\"booking_added\"}}",
+        );
+    }
+
+    #[test]
+    fn a_password_never_gets_into_a_body() {
+        check_body(
+            "{\"Password\":\"p\",\"user\":{\"token\":[1]},\"list\":[{\"secret\":1}]}",
+            0,
+            "{\"data\":{\"Password\":\"[redacted]\",\"user\":{\"token\":\"[redacted]\"},\"list\":[{\"secret\":\"[redacted]\"}],\
+             \"task\":\"booking_added\"}}",
+        );
+    }
+
+    #[test]
+    fn data_that_is_no_object_or_too_large_is_refused() {
+        let refuse = |data: &str| body("x", data, OwnerId(1)).unwrap_err();
+        assert!(matches!(refuse("[1]"), AnnounceError::NotAnObject));
+        assert!(matches!(refuse("null"), AnnounceError::NotAnObject));
+        assert!(matches!(refuse("{\"a\":"), AnnounceError::Json { .. }));
+        assert!(matches!(refuse("{\"a\":1} x"), AnnounceError::Json { .. }));
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_BODY_BYTES));
+        assert!(matches!(refuse(&large), AnnounceError::TooLarge { .. }));
+    }
+}

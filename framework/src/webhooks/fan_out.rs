@@ -1,0 +1,99 @@
+//! Which webhooks an event goes to.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
+use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, RunEnd, Trigger};
+
+use super::CHANNEL;
+use crate::registry::{BuiltIn, Registry};
+use crate::run::RunState;
+use crate::store::{NewEvent, NewTask, StoreError, Timestamp, Webhook};
+
+/// Service `fan_out`: plans the deliveries of one announced event of this run. The built-in watcher asks for it; so may
+/// a plugin that takes the watcher's place.
+pub(crate) const FAN_OUT: &str = "fan_out";
+
+#[derive(Serialize, Deserialize)]
+struct FanOutHead {
+    event_id: String,
+}
+
+/// The built-in minicomponent 99994 `webhook_watcher`.
+pub(crate) struct Watcher;
+
+impl Watcher {
+    pub(crate) const NAME: &str = "webhook_watcher";
+}
+
+impl BuiltIn for Watcher {
+    fn call(&self, host: &dyn CallHost, input: &[u8]) -> Result<Payload, PluginError> {
+        let end: RunEnd = serde_json::from_slice(input)?;
+        for announced in end.announced {
+            host.service(FAN_OUT, &serde_json::to_vec(&FanOutHead { event_id: announced.event_id })?, &[])?;
+        }
+        Ok(Payload::from(b"null".to_vec()))
+    }
+}
+
+/// One delivery that is to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) webhook: Arc<Webhook>,
+    pub(crate) immediate: bool,
+}
+
+impl Planned {
+    /// Returns the deferred task, unless the delivery is an immediate one.
+    pub(crate) fn task(&self, event: &NewEvent, now: Timestamp) -> Option<NewTask> {
+        (!self.immediate).then(|| NewTask {
+            event: Some(event.id.clone()),
+            webhook: Some(self.webhook.id),
+            number: DeferredDelivery::NUMBER.get(),
+            name: self.webhook.method.clone(),
+            key: format!("webhook:{}", self.webhook.id),
+            host: remote_host(&self.webhook.url),
+            payload: None,
+            run_at: now,
+        })
+    }
+}
+
+fn remote_host(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+/// Answers [`FAN_OUT`].
+pub(crate) fn fan_out(run: &RunState, head: &[u8]) -> ServiceAnswer {
+    let head: FanOutHead = serde_json::from_slice(head)?;
+    let planned = run.with_outbox(|outbox| outbox.plan(&head.event_id, |event| plan(run, event)));
+    let planned = planned.map_err(|error| PluginError::retryable(crate::error::Chain(&error).to_string()))?;
+    let count =
+        planned.ok_or_else(|| PluginError::permanent(format!("this run has not announced `{}`", head.event_id)))?;
+    Ok((serde_json::to_vec(&count)?, Vec::new()))
+}
+
+fn plan(run: &RunState, event: &NewEvent) -> Result<Vec<Planned>, StoreError> {
+    let webhooks = run.core.store.webhooks_for(event.owner)?;
+    let wanted = webhooks.into_iter().filter(|webhook| wants(webhook, &event.name));
+    Ok(wanted.map(|webhook| Planned { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook) }).collect())
+}
+
+fn wants(webhook: &Webhook, event: &str) -> bool {
+    webhook.events.is_empty() || webhook.events.iter().any(|wanted| wanted == event)
+}
+
+/// A method with both kinds is deferred, and so delivers once. A method that nobody performs just now is deferred too:
+/// its task waits for the plugin to come back.
+fn is_immediate(run: &RunState, webhook: &Webhook) -> bool {
+    let registry: &Registry = &run.registry;
+    let performs = |number| registry.exists_named(number, &webhook.method);
+    let immediate = performs(ImmediateDelivery::NUMBER) && !performs(DeferredDelivery::NUMBER);
+    if !immediate && !performs(DeferredDelivery::NUMBER) {
+        log::warn!(logger: run.core.log, target: CHANNEL, webhook = webhook.id.to_string(), method = webhook.method;
+            "no plugin performs the auth method; the delivery waits for one");
+    }
+    immediate
+}

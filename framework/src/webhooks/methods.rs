@@ -1,0 +1,169 @@
+//! Auth methods: what 07300 says about them, and what a webhook needs for one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use switchboard_plugin_api::{AuthMethod, FieldFormat, Trigger, TriggerNumber, WebhookRegistration};
+
+use crate::run::{RunBuilder, TriggerError};
+
+/// An auth method as its plugin describes it in one language.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Method {
+    /// Id of the method: the event name of its minicomponents.
+    pub id: String,
+    /// Plugin that performs it.
+    pub plugin: Arc<str>,
+    /// Texts and form.
+    #[serde(flatten)]
+    pub form: AuthMethod,
+}
+
+/// What is wrong with the settings of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A required setting is absent or empty.
+    #[error("auth method `{method}` needs the setting `{key}` ({title}): add it with `--set {key}=…`")]
+    Missing {
+        /// The method.
+        method: String,
+        /// The key of the setting.
+        key: String,
+        /// Its label.
+        title: String,
+    },
+    /// A setting that the form does not have.
+    #[error("auth method `{method}` has no setting `{key}`; it has: {known}")]
+    Unknown {
+        /// The method.
+        method: String,
+        /// The key that was given.
+        key: String,
+        /// The keys that there are.
+        known: String,
+    },
+    /// A value that its field does not take.
+    #[error("the setting `{key}` cannot be `{value}`: {needed}")]
+    Value {
+        /// The key of the setting.
+        key: String,
+        /// The value; for a password, a mark in its place.
+        value: String,
+        /// What is taken.
+        needed: String,
+    },
+}
+
+/// Asks every auth method for its form, in the run's language.
+pub(super) fn all(run: RunBuilder) -> Result<Vec<Method>, TriggerError> {
+    let broadcast = run.start().broadcast::<WebhookRegistration>(&Default::default())?;
+    let methods = broadcast.values.into_iter().filter_map(|value| {
+        // A method that fails here was logged by the dispatcher and cannot be offered.
+        Some(Method { id: value.name, plugin: value.plugin, form: value.result.ok()? })
+    });
+    Ok(methods.collect())
+}
+
+/// Judges the form that a plugin declares when it is activated.
+pub(crate) fn check_form(name: &str, form: &AuthMethod) -> Result<(), String> {
+    const NUMBER: TriggerNumber = WebhookRegistration::NUMBER;
+    for (index, field) in form.fields.iter().enumerate() {
+        if field.key.is_empty() {
+            return Err(format!("{NUMBER} `{name}` declares a field without a key"));
+        }
+        if form.fields[..index].iter().any(|other| other.key == field.key) {
+            return Err(format!("{NUMBER} `{name}` declares the field `{}` twice", field.key));
+        }
+        if field.format == FieldFormat::Unknown {
+            return Err(format!(
+                "{NUMBER} `{name}` declares the field `{}` with a format that this host does not know: update Switchboard",
+                field.key
+            ));
+        }
+        if field.format == FieldFormat::Select && field.options.is_empty() {
+            return Err(format!("{NUMBER} `{name}` declares the select `{}` without options", field.key));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the settings of a new webhook and completes them with the defaults of the form.
+pub(super) fn complete(method: &Method, given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
+    let fields = &method.form.fields;
+    if let Some(key) = given.keys().find(|key| !fields.iter().any(|field| &field.key == *key)) {
+        let known: Vec<_> = fields.iter().map(|field| field.key.as_str()).collect();
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        return Err(Problem::Unknown { method: method.id.clone(), key: key.clone(), known });
+    }
+    let mut settings = given;
+    for field in fields {
+        let value = settings.entry(field.key.clone()).or_insert_with(|| field.default.clone());
+        if field.required && value.is_empty() {
+            let (key, title) = (field.key.clone(), field.title.clone());
+            return Err(Problem::Missing { method: method.id.clone(), key, title });
+        }
+        if let Some(needed) =
+            refused(field.format, value, || field.options.iter().map(|option| option.value.as_str()).collect())
+        {
+            return Err(Problem::Value { key: field.key.clone(), value: value.clone(), needed });
+        }
+    }
+    Ok(settings)
+}
+
+fn refused<'a>(format: FieldFormat, value: &str, options: impl FnOnce() -> Vec<&'a str>) -> Option<String> {
+    if value.is_empty() {
+        return None;
+    }
+    match format {
+        FieldFormat::Boolean if !matches!(value, "0" | "1") => Some("it is 0 or 1".into()),
+        FieldFormat::Number if value.parse::<f64>().is_err() => Some("it is a number".into()),
+        FieldFormat::Url if url::Url::parse(value).is_err() => Some("it is an absolute URL".into()),
+        FieldFormat::Select => {
+            let options = options();
+            (!options.contains(&value)).then(|| format!("it is one of {}", options.join(", ")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_plugin_api::FormField;
+
+    use super::*;
+
+    fn method() -> Method {
+        let form = AuthMethod::new("Test").field(FormField::new("user", FieldFormat::Input, "User").required()).field(
+            FormField::new("mode", FieldFormat::Select, "Mode").option("a", "A").option("b", "B").default_value("a"),
+        );
+        Method { id: "test".into(), plugin: "test".into(), form }
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn settings_are_checked_against_the_form_and_completed_from_it() {
+        let complete = |pairs| complete(&method(), settings(pairs));
+        assert_eq!(complete(&[("user", "u&<>\"'é")]).unwrap(), settings(&[("user", "u&<>\"'é"), ("mode", "a")]));
+        assert!(matches!(complete(&[]), Err(Problem::Missing { .. })));
+        assert!(matches!(complete(&[("user", "")]), Err(Problem::Missing { .. })));
+        assert!(matches!(complete(&[("user", "u"), ("x", "1")]), Err(Problem::Unknown { .. })));
+        assert!(matches!(complete(&[("user", "u"), ("mode", "c")]), Err(Problem::Value { .. })));
+    }
+
+    #[test]
+    fn a_form_with_an_unknown_format_or_a_doubled_key_is_refused() {
+        assert_eq!(check_form("test", &method().form), Ok(()));
+        let unknown: FieldFormat = serde_json::from_str("\"hologram\"").unwrap();
+        let form = AuthMethod::new("x").field(FormField::new("a", unknown, "A"));
+        assert!(check_form("test", &form).unwrap_err().contains("a format that this host does not know"));
+        let field = FormField::new("a", FieldFormat::Input, "A");
+        assert!(check_form("test", &AuthMethod::new("x").field(field.clone()).field(field)).is_err());
+    }
+}

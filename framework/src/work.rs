@@ -1,0 +1,103 @@
+//! What a deferred task does: the call of its handler, in a run of its own.
+
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
+
+use switchboard_plugin_api::{AccessLevel, DeliveryMode, HandlerKind, PluginError, TriggerNumber};
+
+use crate::core::Core;
+use crate::deferred::{Ending, Outcome, Work};
+use crate::dispatcher;
+use crate::registry::Minicomponent;
+use crate::run::{Call, CallOptions, Exchange, RunState, Subject};
+use crate::store::{AttemptResult, OwnerId, Started};
+use crate::webhooks::delivery;
+
+/// The tasks of one host. It does not keep the host alive.
+pub(crate) struct TaskWork(pub(crate) Weak<Core>);
+
+/// Everything that a task's handler is called with.
+struct Prepared {
+    run: Arc<RunState>,
+    minicomponent: Arc<Minicomponent>,
+    input: Vec<u8>,
+    options: CallOptions,
+    exchanges: Arc<Mutex<Vec<Exchange>>>,
+}
+
+impl TaskWork {
+    fn prepare(&self, started: &Started) -> Result<Prepared, PluginError> {
+        let core = self.0.upgrade().ok_or_else(|| PluginError::retryable("the host is stopping"))?;
+        let task = &started.task;
+        let number = TriggerNumber::try_from(task.number)
+            .map_err(|error| PluginError::permanent(error.to_string()).with_code("corrupt"))?;
+        let subject = Subject {
+            actor: None,
+            level: AccessLevel::ADMINISTRATOR,
+            owner: started.event.as_ref().map_or(OwnerId(0), |event| event.owner),
+            subject: None,
+            task: started.event.as_ref().and_then(|event| event.task.clone()),
+            language: core.config.languages.default.clone(),
+        };
+        let timeout = core.config.deferred.timeout;
+        let mut run = RunState::new(core, subject);
+        run.cause = Some((task.id, started.event.as_ref().map_or(0, |event| event.depth)));
+        let minicomponent = run.registry.handler(number, &task.name).cloned().ok_or_else(|| {
+            PluginError::retryable(format!("no plugin has {number} `{}` just now", task.name))
+                .with_code("plugin_missing")
+        })?;
+        let exchanges = Arc::<Mutex<Vec<Exchange>>>::default();
+        let mut options =
+            CallOptions { timeout: Some(timeout), exchanges: Some(Arc::clone(&exchanges)), ..CallOptions::default() };
+        let input = match (&started.event, &started.webhook) {
+            (Some(_), Some(webhook)) if !webhook.enabled => {
+                return Err(PluginError::permanent("the webhook is disabled: enable it and retry the task")
+                    .with_code("disabled"));
+            }
+            (Some(event), Some(webhook)) => {
+                options.settings = Some(Arc::new(webhook.settings.clone()));
+                delivery::input(event, webhook, task.attempts, DeliveryMode::Deferred)?
+            }
+            (Some(_), None) => {
+                return Err(PluginError::permanent("the webhook has been removed").with_code("webhook_removed"));
+            }
+            _ => task.payload.clone().unwrap_or_else(|| b"null".to_vec()),
+        };
+        Ok(Prepared { run: Arc::new(run), minicomponent, input, options, exchanges })
+    }
+}
+
+impl Work for TaskWork {
+    fn kind(&self, number: u32, name: &str) -> Option<HandlerKind> {
+        let registry = self.0.upgrade()?.registry.load_full();
+        registry.handler(TriggerNumber::checked(number)?, name).map(|minicomponent| minicomponent.kind)
+    }
+
+    fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Outcome {
+        let Prepared { run, minicomponent, input, mut options, exchanges } = match self.prepare(started) {
+            Ok(prepared) => prepared,
+            Err(error) => return Outcome::failed(error),
+        };
+        options.cancelled = Some(cancelled);
+        delivery::outcome(run.call(&minicomponent, &input, options), &exchanges)
+    }
+
+    fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        Box::pin(async move {
+            let Prepared { run, minicomponent, input, options, exchanges } = match self.prepare(&started) {
+                Ok(prepared) => prepared,
+                Err(error) => return Outcome::failed(error),
+            };
+            let log = run.core.log.clone();
+            let call = Arc::new(Call::new(run, &minicomponent, options));
+            delivery::outcome(dispatcher::call_async(&minicomponent, &log, call, input).await, &exchanges)
+        })
+    }
+
+    fn ended(&self, started: &Started, written: &AttemptResult, ending: &Ending) {
+        if let Some(core) = self.0.upgrade() {
+            delivery::ended(&core, started, written, ending);
+        }
+    }
+}
