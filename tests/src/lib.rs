@@ -1,1 +1,27 @@
-//! End-to-end tests.
+//! What the end-to-end tests share: built artifacts, data folders, running hosts and receivers.
+//!
+//! Everything here is for tests: a failure panics and says what was expected.
+#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
+
+mod artifacts;
+mod receiver;
+mod site;
+
+pub use artifacts::{library, switchboard};
+pub use receiver::{Answer, Receiver, Request};
+pub use site::{Output, Serving, Site};
+
+use std::time::{Duration, Instant};
+
+/// Longest wait for a condition. Only a broken build waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds, looking again and again.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

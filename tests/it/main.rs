@@ -1,0 +1,3 @@
+//! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
+
+mod dispatch;

@@ -1,0 +1,53 @@
+//! The binary and the plugin libraries, built once per test program with the tests' own profile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+
+/// Returns the built file of a target: a binary by its name, a library by its name with underscores.
+fn built(target: &str) -> &'static Path {
+    let files = BUILT.get_or_init(build);
+    files.get(target).unwrap_or_else(|| panic!("cargo has built no `{target}`, only {:?}", files.keys()))
+}
+
+fn build() -> BTreeMap<String, PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // The whole workspace, as the tests themselves were built: the same features, so nothing is built twice.
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--workspace", "--message-format=json-render-diagnostics"])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "cargo cannot build the workspace");
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut files = BTreeMap::new();
+    for message in messages.filter(|message| message["reason"] == "compiler-artifact") {
+        let kinds: Vec<&str> = message["target"]["kind"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let name = message["target"]["name"].as_str().unwrap().replace('-', "_");
+        let file =
+            if kinds.contains(&"bin") { message["executable"].as_str() } else { message["filenames"][0].as_str() };
+        if kinds.contains(&"bin") || kinds.contains(&"cdylib") {
+            files.insert(name, PathBuf::from(file.unwrap()));
+        }
+    }
+    files
+}
+
+/// Returns the binary `switchboard`.
+#[must_use]
+pub fn switchboard() -> &'static Path {
+    built("switchboard")
+}
+
+/// Returns the plugin library of a crate, such as `webhook_none` or `fixture_probe`.
+#[must_use]
+pub fn library(name: &str) -> &'static Path {
+    built(name)
+}
