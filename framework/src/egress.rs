@@ -1,204 +1,249 @@
-//! The one HTTP client of the host, and the guard that every request passes.
+//! The one HTTP client of the host, behind a guard.
 //!
-//! A URL is judged from its text before anything else ([`judge`]); a name is resolved once, all its addresses are judged,
-//! and only judged addresses are connected to. One deadline covers everything from the name to the end of the body. No
-//! redirect is followed, no proxy is taken from the environment, and no body is decompressed.
+//! Whoever configures a webhook chooses a URL, and the host must not become their way into its own
+//! network. Every request therefore passes three checks: [`judge`] reads the URL, the resolver
+//! judges every address a name stands for, and the connection goes to exactly those addresses.
+//! Redirects are returned, not followed; a proxy named by the environment is ignored, since it would
+//! resolve names by itself.
 //!
-//! It does not know what a webhook is, and does not retry.
+//! A receiver can be slow, endless or broken. One deadline covers everything from the name lookup to
+//! the last byte of the body, of which no more than a limit is kept.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use switchboard::egress::{Egress, EgressOptions, Request};
+//!
+//! let egress = Egress::new(EgressOptions::default())?;
+//! let request = |url: &str| Request {
+//!     method: "POST".to_owned(),
+//!     url: url.to_owned(),
+//!     headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+//!     body: b"{}".to_vec(),
+//!     timeout: Duration::from_secs(15),
+//! };
+//! let response = egress.send(request("https://hooks.example.com/in")).await?;
+//! println!("{} after {:?}", response.status, response.elapsed);
+//!
+//! let refused = egress.send(request("http://169.254.169.254/")).await.unwrap_err();
+//! assert_eq!((refused.code(), refused.is_retryable()), ("blocked", false));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does not retry, sign, count or log; and it does not know the machine's own public addresses.
 
+mod address;
+mod client;
 mod error;
-mod judge;
+mod guard;
+mod headers;
 mod resolver;
-#[cfg(test)]
-mod tests;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
 
-pub use error::{EgressError, SetUpError};
-pub use judge::{Policy, Refusal, Rule, judge};
-pub(crate) use resolver::Lookup;
-use resolver::{GuardedResolver, SystemLookup};
+pub use address::judge_address;
+pub use error::{EgressError, SetupError};
+pub use guard::{Policy, Refusal, Setting, judge};
+pub use resolver::{Resolve, Resolving, SystemResolver};
 
-/// Headers that belong to the connection or are made from the request itself.
-const OWN_HEADERS: &[&str] =
-    &["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive", "expect"];
-
-/// Beginning of the headers that are meant for proxies.
-const PROXY_PREFIX: &str = "proxy-";
-
-/// How the client is set up.
-#[derive(Clone, Debug)]
-pub struct EgressOptions {
-    /// Networks that may be reached although they are not public.
-    pub allow: Vec<IpNet>,
-    /// Whether `http` URLs may be used.
-    pub allow_http: bool,
-    /// Longest wait for a connection.
-    pub connect_timeout: Duration,
-    /// How much of a body is read, in bytes.
-    pub response_limit_bytes: usize,
-    /// Value of the header `User-Agent`.
-    pub user_agent: String,
-}
-
-/// A request.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Method, such as `POST`.
-    pub method: String,
-    /// Absolute URL.
-    pub url: String,
-    /// Headers in sending order.
-    pub headers: Vec<(String, String)>,
-    /// Body.
-    pub body: Vec<u8>,
-    /// Time for everything, to the end of the answer's body.
-    pub timeout: Duration,
-}
-
-/// An answer with any status.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Response {
-    /// Status code.
-    pub status: u16,
-    /// Headers as received, names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// Body, cut at the limit.
-    pub body: Vec<u8>,
-    /// Whether there was more than the limit.
-    pub truncated: bool,
-    /// Address that answered, when known.
-    pub remote: Option<SocketAddr>,
-    /// From the start to the end of the body.
-    pub elapsed: Duration,
-}
-
-/// The guarded HTTP client. Cheap to share; connections are pooled.
-#[derive(Debug)]
+/// The guarded HTTP client; cheap to clone, all clones share their connections.
+///
+/// Its policy never changes. For another policy make another `Egress`, which also closes the
+/// connections the former policy allowed.
+#[derive(Clone)]
 pub struct Egress {
-    client: Client,
+    client: reqwest::Client,
     policy: Arc<Policy>,
     response_limit_bytes: usize,
 }
 
+/// What an [`Egress`] may do.
+#[derive(Clone, Debug)]
+pub struct EgressOptions {
+    /// Networks that may be reached although they are not public. Empty by default.
+    pub allow: Vec<IpNet>,
+    /// Whether plain `http` URLs are accepted. Default true.
+    pub allow_http: bool,
+    /// The time for name lookup (at most four fifths of it), TCP and TLS together. Default 5 s.
+    pub connect_timeout: Duration,
+    /// How many bytes of a body are kept. Default 65536.
+    pub response_limit_bytes: usize,
+    /// The `user-agent` of requests that set none. Default `switchboard/<version>`.
+    pub user_agent: String,
+}
+
+impl Default for EgressOptions {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            allow_http: true,
+            connect_timeout: Duration::from_secs(5),
+            response_limit_bytes: 64 * 1024,
+            user_agent: concat!("switchboard/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// One request. Its `Debug` shows neither the URL's path and query nor header values nor the body.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method: `POST`. `CONNECT` and `TRACE` are refused.
+    pub method: String,
+    /// The URL, as [`judge`] accepts it.
+    pub url: String,
+    /// The headers in the order they are sent; a name may come more than once.
+    ///
+    /// Refused are those that belong to the connection: `host`, `content-length`,
+    /// `transfer-encoding`, `connection`, `upgrade`, `te`, `trailer`, `keep-alive`, `expect` and
+    /// `proxy-*`.
+    pub headers: Vec<(String, String)>,
+    /// The body, sent as it is.
+    pub body: Vec<u8>,
+    /// The time for everything, from name lookup to the last byte of the response.
+    pub timeout: Duration,
+}
+
+/// What came back. Its `Debug` shows neither header values nor the body.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Response {
+    /// The status, 200 to 999; every status is a response, also a redirect or an error.
+    pub status: u16,
+    /// The headers; bytes that are not UTF-8 are replaced.
+    pub headers: Vec<(String, String)>,
+    /// The start of the body, at most `response_limit_bytes`.
+    pub body: Vec<u8>,
+    /// Whether the body was longer than that.
+    pub truncated: bool,
+    /// The time from the call to here.
+    pub elapsed: Duration,
+    /// The address that answered.
+    pub remote: Option<SocketAddr>,
+}
+
 impl Egress {
-    /// Sets up the client.
+    /// Returns a client that finds addresses with the operating system's resolver.
     ///
     /// # Errors
     ///
-    /// When the user agent is no header value, or TLS cannot be set up.
-    pub fn new(options: EgressOptions) -> Result<Self, SetUpError> {
-        Self::with_lookup(options, Arc::new(SystemLookup))
+    /// [`SetupError::Tls`] when TLS cannot be set up,
+    /// [`SetupError::UserAgent`] when that is not a header value.
+    pub fn new(options: EgressOptions) -> Result<Self, SetupError> {
+        Self::with_resolver(options, Arc::new(SystemResolver))
     }
 
-    /// Sets up a client that finds addresses in another way.
-    pub(crate) fn with_lookup(options: EgressOptions, lookup: Arc<dyn Lookup>) -> Result<Self, SetUpError> {
-        let policy = Arc::new(Policy { allow: options.allow, allow_http: options.allow_http });
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls()?)
-            .user_agent(options.user_agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(options.connect_timeout)
-            .dns_resolver(GuardedResolver { policy: Arc::clone(&policy), lookup })
-            .build()
-            .map_err(|source| SetUpError::Client { source: Box::new(source) })?;
-        Ok(Self { client, policy, response_limit_bytes: options.response_limit_bytes })
-    }
-
-    /// Judges a URL by its text: what can be said before a name is resolved.
+    /// Returns a client that finds addresses with `resolver`; its answers are judged like any.
     ///
     /// # Errors
     ///
-    /// The rule that refuses it.
-    pub fn judge(&self, url: &str) -> Result<(), Refusal> {
-        judge(url, &self.policy).map(drop)
+    /// As [`Egress::new`].
+    pub fn with_resolver(options: EgressOptions, resolver: Arc<dyn Resolve>) -> Result<Self, SetupError> {
+        let policy = Arc::new(Policy { allow: options.allow.clone(), allow_http: options.allow_http });
+        Ok(Self {
+            client: client::build(&options, Arc::clone(&policy), resolver)?,
+            policy,
+            response_limit_bytes: options.response_limit_bytes,
+        })
     }
 
-    /// Sends a request and reads its answer, both within `request.timeout`.
+    /// Returns the policy every request of this client obeys.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Sends `request` and reads the response. Needs a tokio runtime with timers and IO.
     ///
     /// # Errors
     ///
-    /// When the request is refused or no whole answer came. An answer with an error status is no error.
+    /// [`EgressError::Refused`], [`EgressError::Header`] and [`EgressError::Method`] before
+    /// anything is sent; the other variants for what went wrong on the way. When the deadline
+    /// passes the error has the status, if that had come.
     pub async fn send(&self, request: Request) -> Result<Response, EgressError> {
         let started = Instant::now();
         let timeout = request.timeout;
-        let url = judge(&request.url, &self.policy).map_err(|source| EgressError::Refused { source })?;
-        let method = Method::from_bytes(request.method.as_bytes())
-            .map_err(|_| EgressError::Method { method: request.method.escape_debug().to_string() })?;
-        let headers = headers(request.headers)?;
-        let request = self.client.request(method, url).headers(headers).body(request.body);
+        let url = judge(&request.url, &self.policy).map_err(|refusal| EgressError::Refused { refusal })?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let request = headers::build(url, request)?;
+
+        let mut status = None;
         let exchange = async {
-            let response = request.send().await.map_err(EgressError::from_reqwest)?;
-            self.read(response, started).await
+            let mut response = self.client.execute(request).await?;
+            status = Some(response.status().as_u16());
+            let remote = response.remote_addr();
+            let headers = headers::owned(response.headers());
+            let (body, truncated) = read_body(&mut response, self.response_limit_bytes).await?;
+            Ok((remote, headers, body, truncated))
         };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(EgressError::TimeoutTotal { timeout }),
-        }
-    }
-
-    async fn read(&self, mut response: reqwest::Response, started: Instant) -> Result<Response, EgressError> {
-        let headers = response.headers().iter();
-        let headers = headers
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-            .collect();
-        let (status, remote) = (response.status().as_u16(), response.remote_addr());
-        let (mut body, mut truncated) = (Vec::new(), false);
-        while let Some(chunk) = response.chunk().await.map_err(EgressError::from_reqwest)? {
-            let room = self.response_limit_bytes - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                // The rest is not read: dropping the response closes its connection.
-                truncated = true;
-                break;
+        let result = tokio::time::timeout(timeout, exchange).await;
+        match (result, status) {
+            (Ok(Ok((remote, headers, body, truncated))), Some(status)) => {
+                Ok(Response { status, headers, body, truncated, elapsed: started.elapsed(), remote })
             }
+            (Ok(Err(error)), status) => Err(error::classify(error, host, status)),
+            (Err(_) | Ok(Ok(_)), status) => Err(EgressError::Timeout { host, timeout, status }),
         }
-        Ok(Response { status, headers, body, truncated, remote, elapsed: started.elapsed() })
     }
 }
 
-fn headers(headers: Vec<(String, String)>) -> Result<HeaderMap, EgressError> {
-    let mut map = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        let lower = name.to_ascii_lowercase();
-        if OWN_HEADERS.contains(&lower.as_str()) || lower.starts_with(PROXY_PREFIX) {
-            return Err(EgressError::OwnHeader { name: lower });
+/// Reads at most `limit` bytes; also tells whether there was more.
+async fn read_body(response: &mut reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    // The announced length is not believed: memory is taken for what comes.
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = limit - body.len();
+        if chunk.len() > room {
+            body.extend_from_slice(&chunk[..room]);
+            return Ok((body, true));
         }
-        let bad = |_| EgressError::Header { name: name.escape_debug().to_string() };
-        let header = HeaderName::from_bytes(lower.as_bytes()).map_err(|error| bad(error.to_string()))?;
-        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|error| bad(error.to_string()))?;
-        // Kept out of anything that prints the request.
-        value.set_sensitive(header == reqwest::header::AUTHORIZATION || header == reqwest::header::COOKIE);
-        map.append(header, value);
+        body.extend_from_slice(&chunk);
     }
-    Ok(map)
+    Ok((body, false))
 }
 
-/// Certificates are judged by what the machine trusts. A machine that trusts nobody can still be a host: its `https`
-/// requests fail one by one, with that reason.
-fn tls() -> Result<ClientConfig, SetUpError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = || {
-        ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|source| SetUpError::Tls { source: Box::new(source) })
-    };
-    let mut config = match builder()?.with_platform_verifier() {
-        Ok(builder) => builder.with_no_client_auth(),
-        Err(_) => builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress")
+            .field("policy", &self.policy)
+            .field("response_limit_bytes", &self.response_limit_bytes)
+            .finish_non_exhaustive()
+    }
 }
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = url::Url::parse(&self.url).ok();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("host", &url.as_ref().and_then(url::Url::host_str))
+            .field("headers", &names(&self.headers))
+            .field("body_bytes", &self.body.len())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &names(&self.headers))
+            .field("body_bytes", &self.body.len())
+            .field("truncated", &self.truncated)
+            .field("elapsed", &self.elapsed)
+            .field("remote", &self.remote)
+            .finish()
+    }
+}
+
+fn names(headers: &[(String, String)]) -> Vec<&str> {
+    headers.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests;

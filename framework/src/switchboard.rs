@@ -19,7 +19,8 @@ use crate::core::Core;
 use crate::deferred::{self, Deferred};
 use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
-use crate::language::Languages;
+use crate::error::Chain;
+use crate::language::{LanguageError, Languages};
 use crate::plugins::{Folder, LoadReport, PluginState, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
@@ -162,10 +163,8 @@ impl Switchboard {
         let log = ChannelLog::open(&logs, config.log.effective_level())
             .map_err(|source| OpenError::Log { path: logs, source: Box::new(source) })?;
         let clock = Clock::system();
-        let languages = Languages::new(&config.languages.default);
-        for problem in languages.load_overrides(&folder("languages")?) {
-            log::warn!(logger: log, target: CHANNEL, problem = problem.to_string(); "override cannot be used");
-        }
+        let languages = Languages::new(&config.languages.default).map_err(|source| OpenError::Language { source })?;
+        load_overrides(&languages, &folder("languages")?, &log);
         let egress =
             Egress::new(egress_options(&config)).map_err(|source| OpenError::Egress { source: Box::new(source) })?;
         let (runtime, handle) = AsyncRuntime::start(ASYNC_THREADS).map_err(|source| OpenError::Threads { source })?;
@@ -403,6 +402,17 @@ fn built_in(number: TriggerNumber, name: String, handler: Arc<dyn BuiltIn>) -> A
     })
 }
 
+/// Loads the administrator's texts. What cannot be used is reported and keeps nothing else from starting.
+fn load_overrides(languages: &Languages, folder: &Path, log: &ChannelLog) {
+    let problems: Vec<String> = match languages.load_overrides(folder) {
+        Ok(problems) => problems.iter().map(|problem| Chain(problem).to_string()).collect(),
+        Err(error) => vec![Chain(&error).to_string()],
+    };
+    for problem in problems {
+        log::warn!(logger: log, target: CHANNEL, problem = problem; "override cannot be used");
+    }
+}
+
 fn egress_options(config: &Config) -> EgressOptions {
     EgressOptions {
         allow: config.egress.allow.clone(),
@@ -457,6 +467,12 @@ pub enum OpenError {
         path: PathBuf,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The default language is none.
+    #[error("the setting `languages.default` cannot be used")]
+    Language {
+        /// Why.
+        source: LanguageError,
     },
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be set up")]

@@ -1,166 +1,257 @@
-//! Why no answer came, in classes that decide what happens next.
+//! What can go wrong, in classes that decide about a retry.
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use thiserror::Error;
+use super::guard::Refusal;
+use super::resolver::ResolveError;
 
-use super::{Refusal, Rule};
-
-/// Why the client cannot be set up.
-#[derive(Debug, Error)]
+/// Why an [`Egress`](super::Egress) cannot be made.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SetUpError {
+pub enum SetupError {
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
+    #[error("cannot set up TLS")]
     Tls {
-        /// Why.
-        source: Box<dyn Error + Send + Sync>,
+        /// What rustls said.
+        source: rustls::Error,
+    },
+    /// The user agent is not a header value.
+    #[error("`{user_agent}` cannot be sent as user agent")]
+    UserAgent {
+        /// What was given.
+        user_agent: String,
     },
     /// The client cannot be built.
-    #[error("the client cannot be built")]
+    #[error("cannot set up the HTTP client")]
     Client {
-        /// Why.
-        source: Box<dyn Error + Send + Sync>,
+        /// What reqwest said.
+        source: reqwest::Error,
     },
 }
 
-/// Why a request got no whole answer. No message contains a query, credentials or a header's value.
-#[derive(Debug, Error)]
+/// Why a request got no complete response.
+///
+/// No text of an error holds a path, a query, credentials, a header value or a body.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EgressError {
-    /// A rule refuses the URL or one of its addresses.
-    #[error("the request was refused")]
+    /// The URL itself is refused, whatever the network says.
+    #[error("{refusal}")]
     Refused {
-        /// The rule.
-        source: Refusal,
+        /// The rule and what it was about.
+        refusal: Refusal,
     },
-    /// The method is none.
-    #[error("`{method}` is no HTTP method")]
-    Method {
-        /// The method.
-        method: String,
+    /// The name in the URL leads to an address that is refused.
+    #[error("`{host}` leads to a refused address, {refusal}")]
+    Blocked {
+        /// The name.
+        host: String,
+        /// The rule and the address.
+        refusal: Refusal,
     },
     /// A header cannot be sent.
-    #[error("the header `{name}` has a name or a value that HTTP does not allow")]
+    #[error("header `{name}` {reason}")]
     Header {
-        /// Its name.
+        /// Its name, at most 64 characters of it.
         name: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
-    /// A header that belongs to the connection.
-    #[error("the header `{name}` belongs to the connection and cannot be set")]
-    OwnHeader {
-        /// Its name.
-        name: String,
+    /// The method cannot be sent.
+    #[error("method `{method}` cannot be sent")]
+    Method {
+        /// What was given, at most 64 characters of it.
+        method: String,
     },
-    /// The name has no address.
-    #[error("the name cannot be resolved")]
+    /// The URL is accepted by the guard and too long or odd for HTTP.
+    #[error("the URL to `{host}` cannot be sent")]
+    Unsendable {
+        /// The host.
+        host: String,
+        /// What reqwest said.
+        source: reqwest::Error,
+    },
+    /// The name has no address, or the resolver failed.
+    #[error("cannot find the address of `{host}`")]
     Dns {
+        /// The name.
+        host: String,
         /// What the resolver said.
         source: io::Error,
     },
-    /// No connection.
-    #[error("no connection to the receiver")]
-    Connect {
-        /// What the operating system said.
-        source: Box<dyn Error + Send + Sync>,
+    /// The resolver did not answer in time.
+    #[error("no resolver knew the address of `{host}` in time")]
+    DnsTimeout {
+        /// The name.
+        host: String,
     },
-    /// No connection in time.
-    #[error("no connection to the receiver in time")]
-    TimeoutConnect,
-    /// The certificate or the handshake failed.
-    #[error("TLS with the receiver failed")]
+    /// No connection could be made.
+    #[error("cannot connect to `{host}`")]
+    Connect {
+        /// The host.
+        host: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No connection was made in time.
+    #[error("cannot connect to `{host}` in time")]
+    ConnectTimeout {
+        /// The host.
+        host: String,
+    },
+    /// The receiver's certificate is not valid for the host, or it speaks no TLS.
+    #[error("cannot make a secure connection to `{host}`")]
     Tls {
-        /// What TLS said.
+        /// The host.
+        host: String,
+        /// What rustls said.
         source: rustls::Error,
     },
-    /// No whole answer in time.
-    #[error("no whole answer within {timeout:.0?}")]
-    TimeoutTotal {
-        /// The time that there was.
+    /// The deadline of the whole request passed.
+    #[error("`{host}` did not finish within {timeout:?}{}", after_status(.status))]
+    Timeout {
+        /// The host.
+        host: String,
+        /// The deadline.
         timeout: Duration,
+        /// The status, if the head of the response had come.
+        status: Option<u16>,
     },
-    /// The connection broke, or what came is not HTTP.
-    #[error("the receiver broke off or did not speak HTTP")]
+    /// The connection ended before the response did.
+    #[error("`{host}` closed the connection{}", after_status(.status))]
+    Closed {
+        /// The host.
+        host: String,
+        /// The status, if the head of the response had come.
+        status: Option<u16>,
+        /// What reqwest said.
+        source: reqwest::Error,
+    },
+    /// What came back is not HTTP.
+    #[error("`{host}` does not answer in valid HTTP{}", after_status(.status))]
     Protocol {
-        /// What was wrong.
-        source: Box<dyn Error + Send + Sync>,
+        /// The host.
+        host: String,
+        /// The status, if the head of the response had come.
+        status: Option<u16>,
+        /// What reqwest said.
+        source: reqwest::Error,
     },
 }
 
+fn after_status(status: &Option<u16>) -> String {
+    status.map(|status| format!(", after status {status}")).unwrap_or_default()
+}
+
 impl EgressError {
-    /// Returns a short code that stays the same: `bad_url`, `blocked`, `bad_request`, `dns`, `connect`,
-    /// `timeout_connect`, `tls`, `timeout_total` or `protocol`.
+    /// Returns the status, when the head of a response had come before it went wrong.
     #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Timeout { status, .. } | Self::Closed { status, .. } | Self::Protocol { status, .. } => *status,
+            _ => None,
+        }
+    }
+
+    /// Returns the stable name of the class: `bad_url`, `bad_header`, `bad_method`, `blocked`,
+    /// `dns`, `dns_timeout`, `connect`, `timeout_connect`, `tls`, `timeout_total`, `closed` or
+    /// `protocol`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Refused { source } if source.is_static() && !source.is_address() => "bad_url",
-            Self::Refused { .. } => "blocked",
-            Self::Method { .. } | Self::Header { .. } | Self::OwnHeader { .. } => "bad_request",
+            Self::Refused { refusal } if refusal.malformed => "bad_url",
+            Self::Refused { .. } | Self::Blocked { .. } => "blocked",
+            Self::Unsendable { .. } => "bad_url",
+            Self::Header { .. } => "bad_header",
+            Self::Method { .. } => "bad_method",
             Self::Dns { .. } => "dns",
+            Self::DnsTimeout { .. } => "dns_timeout",
             Self::Connect { .. } => "connect",
-            Self::TimeoutConnect => "timeout_connect",
+            Self::ConnectTimeout { .. } => "timeout_connect",
             Self::Tls { .. } => "tls",
-            Self::TimeoutTotal { .. } => "timeout_total",
+            Self::Timeout { .. } => "timeout_total",
+            Self::Closed { .. } => "closed",
             Self::Protocol { .. } => "protocol",
         }
     }
 
-    /// Returns whether the same request may succeed later. What is wrong with its text stays wrong; a name that leads to
-    /// a refused address may lead elsewhere tomorrow.
-    #[must_use]
+    /// Tells whether the same request may succeed later.
+    ///
+    /// What is wrong with the request itself stays wrong. Everything on the network can heal, also
+    /// a name that leads to a refused address.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused { source } => !source.is_static(),
-            Self::Method { .. } | Self::Header { .. } | Self::OwnHeader { .. } => false,
-            _ => true,
-        }
-    }
-
-    /// Finds the class of an error by its causes, never by its text.
-    pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        if let Some(refusal) = cause::<Refusal>(&error) {
-            return Self::Refused { source: refusal.clone() };
-        }
-        if let Some(LookupFailed(source)) = cause::<LookupFailed>(&error) {
-            return Self::Dns { source: io::Error::new(source.kind(), source.to_string()) };
-        }
-        if let Some(source) = cause::<rustls::Error>(&error) {
-            return Self::Tls { source: source.clone() };
-        }
-        match (error.is_connect(), error.is_timeout()) {
-            (true, true) => Self::TimeoutConnect,
-            (true, false) => Self::Connect { source: Box::new(error) },
-            _ => Self::Protocol { source: Box::new(error) },
+            Self::Refused { .. } | Self::Unsendable { .. } | Self::Header { .. } | Self::Method { .. } => false,
+            Self::Blocked { .. }
+            | Self::Dns { .. }
+            | Self::DnsTimeout { .. }
+            | Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Tls { .. }
+            | Self::Timeout { .. }
+            | Self::Closed { .. }
+            | Self::Protocol { .. } => true,
         }
     }
 }
 
-/// The resolver found no address.
-#[derive(Debug, Error)]
-#[error("no address")]
-pub(super) struct LookupFailed(#[source] pub(super) io::Error);
+/// Finds the class of an error of the client by the types in its chain.
+pub(super) fn classify(error: reqwest::Error, host: String, status: Option<u16>) -> EgressError {
+    // The URL stands in the error's text otherwise, with its query.
+    let source = error.without_url();
+    if let Some(resolve) = find::<ResolveError>(&source) {
+        return match resolve {
+            ResolveError::Refused(refusal) => EgressError::Blocked { host, refusal: refusal.clone() },
+            ResolveError::Failed(failed) => EgressError::Dns { host, source: copy(failed) },
+            ResolveError::TimedOut => EgressError::DnsTimeout { host },
+        };
+    }
+    if let Some(tls) = find::<rustls::Error>(&source) {
+        return EgressError::Tls { host, source: tls.clone() };
+    }
+    let io = find::<io::Error>(&source);
+    if source.is_connect() {
+        if source.is_timeout() {
+            return EgressError::ConnectTimeout { host };
+        }
+        let source = io.map_or_else(|| io::Error::other(source.to_string()), copy);
+        return EgressError::Connect { host, source };
+    }
+    if source.is_builder() {
+        return EgressError::Unsendable { host, source };
+    }
+    let hyper = find::<hyper::Error>(&source);
+    // Broken framing of a body also comes as an `io::Error`, of these two kinds.
+    let cut = io.is_some_and(|io| !matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
+    let ended = hyper.is_some_and(|hyper| hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled());
+    if cut || ended {
+        EgressError::Closed { host, status, source }
+    } else {
+        EgressError::Protocol { host, status, source }
+    }
+}
 
-/// Finds a cause of a type in the chain. An `io::Error` carries one of its own inside, which the chain skips.
-fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+/// Returns the first error of type `T` in the chain. An `io::Error` hides the error it was made
+/// from: its `source` is already that error's source.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
+        if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = inner.and_then(|inner| cause::<E>(inner)) {
-            return Some(found);
-        }
-        next = error.source();
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     None
 }
 
-impl Refusal {
-    fn is_address(&self) -> bool {
-        matches!(self.rule(), Rule::Address(_))
+/// Copies an error out of a chain that only lends it.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }

@@ -1,164 +1,275 @@
-//! The client against small servers that misbehave.
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::thread;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::time::Duration;
-
-use super::resolver::Addresses;
 use super::*;
 
-struct Names(Vec<IpAddr>);
+mod refusals;
 
-impl Lookup for Names {
-    fn lookup(&self, _name: String) -> Addresses {
-        let addresses = self.0.clone();
-        Box::pin(async move { Ok(addresses) })
-    }
+/// Longer than any test takes; where a deadline is what the test is about, it gives its own.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Answers each connection on its own thread with what `answer` does, after the head of a request
+/// has been read. Returns the port.
+fn serve(answer: impl Fn(&mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                let mut stream = stream?;
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+                    head.push(byte[0]);
+                }
+                answer(&mut stream)
+            });
+        }
+    });
+    port
 }
 
-fn options(allow: &[&str]) -> EgressOptions {
+fn serve_text(text: &'static str) -> u16 {
+    serve(move |stream| stream.write_all(text.as_bytes()))
+}
+
+/// Waits until the client has closed the connection.
+fn wait_for_end(stream: &mut TcpStream) -> io::Result<()> {
+    io::copy(stream, &mut io::sink()).map(drop)
+}
+
+fn options() -> EgressOptions {
     EgressOptions {
-        allow: allow.iter().map(|network| network.parse().unwrap()).collect(),
-        allow_http: true,
-        connect_timeout: Duration::from_secs(5),
-        response_limit_bytes: 1024,
-        user_agent: "Switchboard/test".into(),
+        allow: vec!["127.0.0.0/8".parse().unwrap()],
+        connect_timeout: LONG,
+        response_limit_bytes: 1000,
+        ..EgressOptions::default()
     }
 }
 
-/// Answers one request with `answer` and then does what it likes.
-fn server(answer: impl FnOnce(&mut TcpStream) + Send + 'static) -> String {
+fn request(url: &str) -> Request {
+    Request { method: "POST".to_owned(), url: url.to_owned(), headers: Vec::new(), body: b"{}".to_vec(), timeout: LONG }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(future)
+}
+
+fn send(request: Request) -> Result<Response, EgressError> {
+    run(Egress::new(options()).unwrap().send(request))
+}
+
+fn send_to(port: u16) -> Result<Response, EgressError> {
+    send(request(&format!("http://127.0.0.1:{port}/path?token=SECRET")))
+}
+
+#[track_caller]
+fn check_failed(result: Result<Response, EgressError>, code: &str, retryable: bool) -> EgressError {
+    let error = result.unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), (code, retryable), "{error:?}");
+    let mut chain = format!("{error:?}");
+    let mut next: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = next {
+        chain += &error.to_string();
+        next = error.source();
+    }
+    assert!(!chain.contains("SECRET"), "{chain}");
+    error
+}
+
+#[test]
+fn a_request_is_sent_as_it_was_given_and_the_response_comes_back() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
+    let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let reader = BufReader::new(stream.try_clone().unwrap());
-        reader.lines().take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty())).for_each(drop);
-        answer(&mut stream);
+        let mut bytes = [0; 4096];
+        while !kept.lock().unwrap().ends_with(b"{\"a\":1}") {
+            let read = stream.read(&mut bytes).unwrap();
+            kept.lock().unwrap().extend_from_slice(&bytes[..read]);
+        }
+        let answer = b"HTTP/1.1 202 Accepted\r\nX-A: 1\r\nx-a: \xff\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer).unwrap();
     });
-    format!("http://{address}/")
+    let response = send(Request {
+        headers: vec![
+            ("Content-Type".to_owned(), "application/json".to_owned()),
+            ("webhook-id".to_owned(), "msg_1".to_owned()),
+        ],
+        body: b"{\"a\":1}".to_vec(),
+        ..request(&format!("http://{address}/in?x=1"))
+    })
+    .unwrap();
+    server.join().unwrap();
+    let seen = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+    assert_eq!(
+        seen.split("\r\n").collect::<Vec<_>>(),
+        [
+            "POST /in?x=1 HTTP/1.1",
+            "content-type: application/json",
+            "webhook-id: msg_1",
+            "accept: */*",
+            concat!("user-agent: switchboard/", env!("CARGO_PKG_VERSION")),
+            &format!("host: {address}"),
+            "content-length: 7",
+            "",
+            "{\"a\":1}",
+        ]
+    );
+    assert_eq!((response.status, &*response.body, response.truncated), (202, &b"ok"[..], false));
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(response.headers, [header("x-a", "1"), header("x-a", "\u{fffd}"), header("content-length", "2")]);
+    assert_eq!(response.remote, Some(address));
 }
-
-fn send_with(egress: &Egress, url: &str, timeout: Duration) -> Result<Response, EgressError> {
-    let request = Request { method: "POST".into(), url: url.into(), headers: vec![], body: vec![], timeout };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(egress.send(request))
-}
-
-fn send(url: &str, timeout: Duration) -> Result<Response, EgressError> {
-    send_with(&Egress::new(options(&["127.0.0.0/8"])).unwrap(), url, timeout)
-}
-
-const LONG: Duration = Duration::from_secs(20);
 
 #[test]
-fn an_answer_arrives_whole() {
-    let url =
-        server(|stream| stream.write_all(b"HTTP/1.1 201 Created\r\nX-A: b\r\ncontent-length: 2\r\n\r\nok").unwrap());
-    let response = send(&url, LONG).unwrap();
-    assert_eq!((response.status, &response.body[..], response.truncated), (201, &b"ok"[..], false));
-    assert!(response.headers.contains(&("x-a".into(), "b".into())));
+fn a_redirect_is_returned_and_not_followed() {
+    let port = serve_text(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\n\
+         content-length: 0\r\n\r\n",
+    );
+    let response = send_to(port).unwrap();
+    assert_eq!(response.status, 307);
+    assert_eq!(response.headers[0].1, "http://127.0.0.1:1/");
 }
 
 #[test]
-fn a_redirect_is_an_answer_and_is_not_followed() {
-    let url = server(|stream| {
-        stream.write_all(b"HTTP/1.1 307 Go\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n").unwrap();
+fn an_endless_body_is_cut_and_the_status_kept() {
+    let port = serve(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        loop {
+            stream.write_all(b"a\r\n0123456789\r\n")?;
+        }
     });
-    assert_eq!(send(&url, LONG).unwrap().status, 307);
+    let response = send_to(port).unwrap();
+    assert_eq!((response.status, response.body.len(), response.truncated), (200, 1000, true));
 }
 
 #[test]
-fn an_endless_body_is_cut_and_its_status_kept() {
-    let url = server(|stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n").unwrap();
-        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+fn an_announced_length_of_100_gigabytes_takes_no_memory() {
+    let port = serve(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n")?;
+        stream.write_all(&[b'x'; 2000])?;
+        wait_for_end(stream)
     });
-    let response = send(&url, LONG).unwrap();
-    assert_eq!((response.status, response.body.len(), response.truncated), (200, 1024, true));
+    let response = send_to(port).unwrap();
+    assert_eq!((response.status, response.truncated), (200, true));
+    assert!(response.body.capacity() < 1024 * 1024);
 }
 
 #[test]
-fn a_receiver_that_never_answers_ends_at_the_deadline() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let url = server(move |_| assert!(released.recv().is_err()));
-    let error = send(&url, Duration::from_millis(200)).unwrap_err();
-    assert_eq!((error.code(), error.is_retryable()), ("timeout_total", true));
-    drop(release);
-}
-
-#[test]
-fn a_body_that_never_ends_ends_at_the_deadline() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let url = server(move |stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive").unwrap();
-        assert!(released.recv().is_err());
+fn a_body_of_exactly_the_limit_is_whole() {
+    let port = serve(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?;
+        stream.write_all(&[b'x'; 1000])
     });
-    assert_eq!(send(&url, Duration::from_millis(200)).unwrap_err().code(), "timeout_total");
-    drop(release);
+    let response = send_to(port).unwrap();
+    assert_eq!((response.body.len(), response.truncated), (1000, false));
 }
 
 #[test]
-fn what_is_not_http_or_breaks_off_is_told_apart_from_no_connection() {
-    let url = server(|stream| stream.write_all(b"SSH-2.0-OpenSSH\r\n").unwrap());
-    assert_eq!(send(&url, LONG).unwrap_err().code(), "protocol");
-    let url = server(|_| {});
-    assert_eq!(send(&url, LONG).unwrap_err().code(), "protocol");
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = send(&format!("http://{closed}/"), LONG).unwrap_err();
-    assert_eq!((error.code(), error.is_retryable()), ("connect", true));
+fn a_compressed_body_stays_compressed() {
+    let port = serve(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n")?;
+        stream.write_all(&[0x1f, 0x8b, 0x08])
+    });
+    assert_eq!(send_to(port).unwrap().body, [0x1f, 0x8b, 0x08]);
 }
 
 #[test]
-fn a_receiver_without_tls_behind_https_is_a_tls_error() {
-    let url = server(|stream| drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")));
-    // The handshake has no empty line: the server answers when the client has said enough, or closes.
-    let error = send(&url.replace("http:", "https:"), Duration::from_secs(2)).unwrap_err();
-    assert!(matches!(error.code(), "tls" | "timeout_total" | "connect"), "{error:?}");
+fn a_receiver_that_never_answers_costs_the_given_time() {
+    let port = serve(wait_for_end);
+    let timeout = Duration::from_millis(200);
+    let started = Instant::now();
+    let url = format!("http://127.0.0.1:{port}/?token=SECRET");
+    let error = check_failed(send(Request { timeout, ..request(&url) }), "timeout_total", true);
+    assert!(matches!(error, EgressError::Timeout { status: None, .. }));
+    assert_eq!(error.to_string(), "`127.0.0.1` did not finish within 200ms");
+    assert!(started.elapsed() >= timeout);
+    assert!(started.elapsed() < LONG / 2);
 }
 
 #[test]
-fn an_address_is_refused_before_anything_is_sent_for_good() {
-    let egress = Egress::new(options(&[])).unwrap();
-    let error = send_with(&egress, "http://127.0.0.1:9/", LONG).unwrap_err();
-    assert_eq!((error.code(), error.is_retryable()), ("blocked", false));
-    let error = send_with(&egress, "ftp://example.com/", LONG).unwrap_err();
-    assert_eq!((error.code(), error.is_retryable()), ("bad_url", false));
+fn a_body_that_stops_costs_the_given_time_and_keeps_the_status() {
+    let port = serve(|stream| {
+        stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nhalf")?;
+        wait_for_end(stream)
+    });
+    let timeout = Duration::from_millis(500);
+    let url = format!("http://127.0.0.1:{port}/?token=SECRET");
+    let error = check_failed(send(Request { timeout, ..request(&url) }), "timeout_total", true);
+    assert!(matches!(error, EgressError::Timeout { status: Some(201), .. }));
 }
 
 #[test]
-fn a_name_that_leads_to_one_refused_address_is_refused_for_now() {
-    let addresses = ["93.184.216.34", "10.0.0.1"].map(|address| address.parse().unwrap()).to_vec();
-    let egress = Egress::with_lookup(options(&[]), Arc::new(Names(addresses))).unwrap();
-    let error = send_with(&egress, "http://rebinding.example.com/", LONG).unwrap_err();
-    assert_eq!((error.code(), error.is_retryable()), ("blocked", true));
-    let egress = Egress::with_lookup(options(&[]), Arc::new(Names(vec![]))).unwrap();
-    assert_eq!(send_with(&egress, "http://nothing.example.com/", LONG).unwrap_err().code(), "dns");
+fn interim_responses_do_not_extend_the_deadline() {
+    let port = serve(|stream| {
+        loop {
+            stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n")?;
+        }
+    });
+    let timeout = Duration::from_millis(200);
+    let url = format!("http://127.0.0.1:{port}/?token=SECRET");
+    check_failed(send(Request { timeout, ..request(&url) }), "timeout_total", true);
 }
 
 #[test]
-fn a_name_is_connected_to_the_addresses_that_were_judged() {
-    let url = server(|stream| stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap());
-    let named = url.replace("127.0.0.1", "receiver.example.com");
-    let names = Arc::new(Names(vec!["127.0.0.1".parse().unwrap()]));
-    let egress = Egress::with_lookup(options(&["127.0.0.0/8"]), names).unwrap();
-    assert_eq!(send_with(&egress, &named, LONG).unwrap().status, 204);
+fn broken_answers_have_a_class_of_their_own() {
+    check_failed(send_to(serve_text("SSH-2.0-OpenSSH_9.6\r\n")), "protocol", true);
+    check_failed(send_to(serve_text("HTTP/1.1 200 OK\r\nbad\0header: 1\r\n\r\n")), "protocol", true);
+    check_failed(send_to(serve_text("")), "closed", true);
+    check_failed(send_to(serve_text("HTTP/1.1 200 OK\r\ncontent-le")), "closed", true);
+    let half = serve_text("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+    let error = check_failed(send_to(half), "closed", true);
+    assert_eq!(error.to_string(), "`127.0.0.1` closed the connection, after status 200");
+    let chunks = serve_text("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    check_failed(send_to(chunks), "protocol", true);
+    let head = serve(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+        loop {
+            stream.write_all(b"x-filler: 0123456789012345678901234567890123456789\r\n")?;
+        }
+    });
+    check_failed(send_to(head), "protocol", true);
 }
 
 #[test]
-fn headers_of_the_connection_cannot_be_set() {
-    let egress = Egress::new(options(&["127.0.0.0/8"])).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let with = |name: &str, value: &str| {
-        let headers = vec![(name.to_owned(), value.to_owned())];
-        let url = "http://127.0.0.1:9/".into();
-        runtime.block_on(egress.send(Request { method: "POST".into(), url, headers, body: vec![], timeout: LONG }))
-    };
-    for name in ["Host", "content-length", "Transfer-Encoding", "connection", "proxy-authorization", "Expect"] {
-        assert!(matches!(with(name, "x"), Err(EgressError::OwnHeader { .. })), "{name}");
-    }
-    let error = with("x-key", "secret\r\nx: y").unwrap_err();
-    assert!(matches!(error, EgressError::Header { .. }) && !error.to_string().contains("secret"));
-    assert!(matches!(with("x key", "x"), Err(EgressError::Header { .. })));
+fn a_closed_port_cannot_be_connected_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let error = check_failed(send_to(port), "connect", true);
+    let EgressError::Connect { source, .. } = error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_receiver_without_tls_fails_with_what_tls_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")?;
+        wait_for_end(&mut stream)
+    });
+    let url = format!("https://127.0.0.1:{port}/?token=SECRET");
+    check_failed(send(request(&url)), "tls", true);
+}
+
+#[test]
+fn a_handshake_that_never_comes_is_cut_by_the_connect_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect_timeout = Duration::from_millis(200);
+    let egress = Egress::new(EgressOptions { connect_timeout, ..options() }).unwrap();
+    let url = format!("https://127.0.0.1:{port}/?token=SECRET");
+    check_failed(run(egress.send(request(&url))), "timeout_connect", true);
+    drop(listener);
 }

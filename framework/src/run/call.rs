@@ -182,11 +182,11 @@ fn found(value: Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
 
 fn argument(value: &serde_json::Value) -> Argument {
     match value {
-        serde_json::Value::String(text) => Argument::from(text.clone()),
+        serde_json::Value::String(text) => Argument::Text(text.clone()),
         serde_json::Value::Number(number) => {
-            number.as_f64().map_or_else(|| Argument::from(number.to_string()), Argument::from)
+            number.as_f64().map_or_else(|| Argument::Text(number.to_string()), Argument::Number)
         }
-        other => Argument::from(other.to_string()),
+        other => Argument::Text(other.to_string()),
     }
 }
 
@@ -217,5 +217,9 @@ fn exchange(url: String, result: &Result<Response, EgressError>) -> Exchange {
         let body = &response.body[..response.body.len().min(KEPT_RESPONSE_BYTES)];
         String::from_utf8_lossy(body).into_owned()
     });
-    Exchange { url, status: response.map(|response| response.status), response: kept.filter(|text| !text.is_empty()) }
+    let status = match result {
+        Ok(response) => Some(response.status),
+        Err(error) => error.status(),
+    };
+    Exchange { url, status, response: kept.filter(|text| !text.is_empty()) }
 }

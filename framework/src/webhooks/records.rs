@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::CHANNEL;
 use super::methods::{self, Method, Problem};
 use crate::core::Core;
-use crate::egress::Refusal;
+use crate::egress::{Refusal, judge};
 use crate::run::{RunBuilder, TriggerError};
 use crate::store::{NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId};
 
@@ -116,9 +116,8 @@ impl<'a> Webhooks<'a> {
             let known = if known.is_empty() { "none".into() } else { known.join(", ") };
             return Err(WebhookError::Method { method: draft.method, known });
         };
-        self.core
-            .egress
-            .judge(&draft.url)
+        judge(&draft.url, self.core.egress.policy())
+            .map(drop)
             .map_err(|source| WebhookError::Url { url: draft.url.escape_debug().to_string(), source })?;
         let settings = methods::complete(method, draft.settings).map_err(|source| WebhookError::Settings { source })?;
         let webhook = NewWebhook {

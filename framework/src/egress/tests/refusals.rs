@@ -1,0 +1,188 @@
+//! What is refused, by the URL, by the addresses of a name, and by the parts of the request.
+
+use std::future;
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// Answers each question with the next of its answers, the last one again and again.
+struct Scripted {
+    answers: Vec<Vec<IpAddr>>,
+    asked: AtomicUsize,
+}
+
+impl Scripted {
+    fn new(answers: &[&[&str]]) -> Arc<Self> {
+        let addresses = |texts: &&[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        Arc::new(Self { answers: answers.iter().map(addresses).collect(), asked: AtomicUsize::new(0) })
+    }
+}
+
+impl Resolve for Scripted {
+    fn resolve(&self, _name: &str) -> Resolving {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst).min(self.answers.len() - 1);
+        let answer = self.answers[number].clone();
+        Box::pin(future::ready(Ok(answer)))
+    }
+}
+
+#[test]
+fn a_refused_url_is_refused_for_good_before_anyone_is_asked() {
+    let resolver = Scripted::new(&[&["127.0.0.1"]]);
+    let egress = Egress::with_resolver(options(), resolver.clone()).unwrap();
+    for (url, code) in [
+        ("http://10.0.0.1/?token=SECRET", "blocked"),
+        ("http://[::ffff:169.254.169.254]/?token=SECRET", "blocked"),
+        ("http://metadata.google.internal/?token=SECRET", "blocked"),
+        ("http://user:SECRET@example.com/", "bad_url"),
+        ("http://example.com/SECRET\r\n", "bad_url"),
+    ] {
+        check_failed(run(egress.send(request(url))), code, false);
+    }
+    assert_eq!(resolver.asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_name_is_resolved_once_per_connection_and_each_answer_is_judged() {
+    // Rebinding: the first answer is harmless, the next one leads inside.
+    let port = serve_text("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let resolver = Scripted::new(&[&["127.0.0.1"], &["10.0.0.1"]]);
+    let egress = Egress::with_resolver(options(), resolver.clone()).unwrap();
+    let url = format!("http://receiver.example:{port}/?token=SECRET");
+    run(async {
+        assert_eq!(egress.send(request(&url)).await.unwrap().status, 200);
+        assert_eq!(resolver.asked.load(Ordering::SeqCst), 1);
+        let error = check_failed(egress.send(request(&url)).await, "blocked", true);
+        assert_eq!(
+            error.to_string(),
+            "`receiver.example` leads to a refused address, `10.0.0.1` is refused by rule \
+             `rfc1918`, an administrator can allow it with `10.0.0.1/32` in `egress.allow`"
+        );
+        assert_eq!(resolver.asked.load(Ordering::SeqCst), 2);
+    });
+}
+
+#[test]
+fn one_bad_address_refuses_the_whole_name() {
+    for answer in [&["127.0.0.1", "169.254.169.254"][..], &["93.184.216.34", "::1"][..], &["::ffff:10.0.0.1"][..]] {
+        let egress = Egress::with_resolver(options(), Scripted::new(&[answer])).unwrap();
+        let result = run(egress.send(request("http://receiver.example/?token=SECRET")));
+        check_failed(result, "blocked", true);
+    }
+}
+
+#[test]
+fn a_name_without_an_address_is_a_failure_of_the_lookup() {
+    let egress = Egress::with_resolver(options(), Scripted::new(&[&[]])).unwrap();
+    check_failed(run(egress.send(request("http://receiver.example/SECRET"))), "dns", true);
+}
+
+#[test]
+fn a_lookup_that_never_ends_is_cut() {
+    struct Silent;
+    impl Resolve for Silent {
+        fn resolve(&self, _name: &str) -> Resolving {
+            Box::pin(future::pending())
+        }
+    }
+    let connect_timeout = Duration::from_millis(500);
+    let options = EgressOptions { connect_timeout, ..options() };
+    let egress = Egress::with_resolver(options, Arc::new(Silent)).unwrap();
+    check_failed(run(egress.send(request("http://receiver.example/SECRET"))), "dns_timeout", true);
+}
+
+#[test]
+fn an_allowed_localhost_is_this_machine_whatever_a_resolver_says() {
+    let port = serve_text("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let resolver = Scripted::new(&[&["10.0.0.1"]]);
+    let egress = Egress::with_resolver(options(), resolver.clone()).unwrap();
+    let url = format!("http://app.localhost:{port}/");
+    let response = run(egress.send(request(&url))).unwrap();
+    assert_eq!(response.remote.unwrap().ip().to_string(), "127.0.0.1");
+    assert_eq!(resolver.asked.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_proxy_named_by_the_environment_is_ignored() {
+    // The environment of a running process cannot be changed safely, so the test runs itself.
+    const TARGET: &str = "SWITCHBOARD_TEST_TARGET";
+    if let Ok(port) = std::env::var(TARGET) {
+        assert_eq!(send_to(port.parse().unwrap()).unwrap().status, 204);
+        return;
+    }
+    let port = serve_text("HTTP/1.1 204 No Content\r\n\r\n");
+    let proxy = serve_text("HTTP/1.1 299 Proxy\r\ncontent-length: 0\r\n\r\n");
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "egress::tests::refusals::a_proxy_named_by_the_environment_is_ignored"]);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        child.env(name, format!("http://127.0.0.1:{proxy}"));
+    }
+    child.env_remove("no_proxy").env_remove("NO_PROXY").env(TARGET, port.to_string());
+    let output = child.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn headers_of_the_connection_and_broken_ones_are_refused() {
+    let egress = Egress::new(options()).unwrap();
+    for (name, value, message) in [
+        ("Host", "SECRET", "header `host` belongs to the connection and cannot be set"),
+        ("Content-Length", "1", "header `content-length` belongs to the connection"),
+        ("Transfer-Encoding", "chunked", "header `transfer-encoding` belongs to the connection"),
+        ("connection", "close", "header `connection` belongs to the connection"),
+        ("Upgrade", "h2c", "header `upgrade` belongs to the connection"),
+        ("TE", "trailers", "header `te` belongs to the connection"),
+        ("Trailer", "x", "header `trailer` belongs to the connection"),
+        ("Keep-Alive", "1", "header `keep-alive` belongs to the connection"),
+        ("Expect", "100-continue", "header `expect` belongs to the connection"),
+        ("Proxy-Authorization", "SECRET", "header `proxy-authorization` belongs to the connection"),
+        ("x y", "1", "header `x y` is not a valid header name"),
+        ("", "1", "header `` is not a valid header name"),
+        (":path", "1", "header `:path` is not a valid header name"),
+        ("x\r\ny", "1", "header `x\\r\\ny` is not a valid header name"),
+        ("x-a", "SECRET\r\nx-b: 1", "header `x-a` has a value with control characters"),
+    ] {
+        let headers = vec![(name.to_owned(), value.to_owned())];
+        let result = run(egress.send(Request { headers, ..request("http://127.0.0.1:1/") }));
+        let text = check_failed(result, "bad_header", false).to_string();
+        assert!(text.to_lowercase().starts_with(&message.to_lowercase()), "{text}");
+    }
+}
+
+#[test]
+fn methods_that_are_none_or_open_tunnels_are_refused() {
+    let egress = Egress::new(options()).unwrap();
+    for method in ["", "CONNECT", "TRACE", "GET /", "P\u{f6}ST"] {
+        let result = run(egress.send(Request { method: method.to_owned(), ..request("http://127.0.0.1:1/") }));
+        check_failed(result, "bad_method", false);
+    }
+}
+
+#[test]
+fn debug_output_of_a_request_and_a_response_holds_no_secret() {
+    let request = Request {
+        headers: vec![("authorization".to_owned(), "SECRET".to_owned())],
+        body: b"SECRET".to_vec(),
+        ..request("https://user:SECRET@example.com/SECRET?SECRET")
+    };
+    let text = format!("{request:?}");
+    assert!(text.contains("example.com") && text.contains("authorization"));
+    assert!(!text.contains("SECRET"));
+    let port = serve_text("HTTP/1.1 200 OK\r\nx-token: SECRET\r\ncontent-length: 6\r\n\r\nSECRET");
+    let text = format!("{:?}", send_to(port).unwrap());
+    assert!(text.contains("x-token") && !text.contains("SECRET") && !text.contains("83"));
+}
+
+#[test]
+fn a_client_can_be_shared_and_sent_between_threads() {
+    fn check<T: Send + Sync + Clone>(_: &T) {}
+    fn check_future<T: Send>(_: T) {}
+    let egress = Egress::new(options()).unwrap();
+    check(&egress);
+    check_future(egress.send(request("http://127.0.0.1:1/")));
+    let user_agent = "a\nb".to_owned();
+    assert!(matches!(Egress::new(EgressOptions { user_agent, ..options() }), Err(SetupError::UserAgent { .. })));
+}
