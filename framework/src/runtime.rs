@@ -32,6 +32,11 @@ impl AsyncRuntime {
         self.handle.spawn(future);
     }
 
+    /// Runs `work`, which may take its time. On one of the runtime's own threads the others take its work meanwhile.
+    pub(crate) fn blocking<V>(&self, work: impl FnOnce() -> V) -> V {
+        if OURS.get() { tokio::task::block_in_place(work) } else { work() }
+    }
+
     /// Runs `future` on the runtime while this thread waits for it. `None` when the runtime stops first.
     pub(crate) fn wait<V: Send + 'static>(&self, future: impl Future<Output = V> + Send + 'static) -> Option<V> {
         if OURS.get() {

@@ -8,10 +8,14 @@ use serde::de::DeserializeOwned;
 
 use crate::abi::HostCall;
 use crate::http::Http;
-use crate::protocol::{self, KeyHead, RunReply, TextHead, TriggerHead, TriggerReply, TriggerValue};
+use crate::protocol::{self, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue};
 use crate::{PluginError, Trigger, TriggerNumber};
 
 /// What one call may ask of the host. A handler gets it as its second argument; it is good for that call only.
+///
+/// Everything but [`RequestBuilder::send`](crate::RequestBuilder::send) answers at once, from the host's memory, and may
+/// be used in asynchronous handlers as well. [`Context::trigger`] and [`Context::broadcast`] take as long as the handlers
+/// that they fire.
 pub struct Context<'a> {
     host: HostCall<'a>,
 }
@@ -102,7 +106,7 @@ impl<'a> Context<'a> {
 
     /// Returns who runs, for whom and about what.
     #[must_use]
-    pub fn run(&self) -> RunReply {
+    pub fn run(&self) -> RunInfo {
         self.service(protocol::RUN, &(), &[])
             .ok()
             .and_then(|(head, _)| serde_json::from_slice(&head).ok())
@@ -154,7 +158,15 @@ impl<'a> Context<'a> {
 
 fn read_value<O: DeserializeOwned>(number: TriggerNumber, value: TriggerValue) -> Result<O, PluginError> {
     if let Some(error) = value.error {
-        return Err(PluginError::retryable(format!("{number} `{}`: {error}", value.name)));
+        let message = format!("{number} `{}`: {error}", value.name);
+        let mut error = if value.permanent { PluginError::permanent(message) } else { PluginError::retryable(message) };
+        if let Some(code) = value.code {
+            error = error.with_code(code);
+        }
+        if let Some(wait) = value.retry_after_ms {
+            error = error.with_retry_after(Duration::from_millis(wait));
+        }
+        return Err(error);
     }
     let json = value.value.as_ref().map_or("null", |value| value.get());
     serde_json::from_str(json).map_err(|error| {

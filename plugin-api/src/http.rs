@@ -184,6 +184,12 @@ impl Response {
         &self.body
     }
 
+    /// Returns whether the body was longer than the host's limit.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.head.truncated
+    }
+
     /// Returns the body as text; bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
@@ -216,7 +222,8 @@ impl Response {
             429 => "rate_limited",
             300..=399 => "http_3xx",
             400..=499 => "http_4xx",
-            _ => "http_5xx",
+            500..=599 => "http_5xx",
+            _ => "protocol",
         };
         let message = match (status, self.header("location")) {
             (300..=399, Some(location)) => {

@@ -20,9 +20,11 @@ pub struct PluginInfo {
     pub version: &'static str,
     /// Name for people; the id when empty.
     pub title: &'static str,
-    /// Services that the plugin cannot do without, such as `http`.
+    /// Services that the plugin cannot do without, by their names in [`protocol`](crate::protocol), such as `http`. A host
+    /// that lacks one refuses the plugin with that reason.
     pub capabilities: &'static [&'static str],
-    /// Keys of the settings that the plugin reads.
+    /// Keys of the settings that the plugin reads as a whole. The settings of a webhook are not among them: 07300 declares
+    /// those.
     pub settings: &'static [&'static str],
     /// Oldest plugin-api version of a host that the plugin can work with, `major.minor`.
     pub needs_api: &'static str,
@@ -62,12 +64,34 @@ impl PluginInfo {
         self
     }
 
-    /// Says that hosts with this older plugin-api version (`major.minor`) will do as well.
+    /// Sets the oldest plugin-api version (`major.minor`) of a host that will do. Without it, that is the version which the
+    /// plugin is built with.
+    ///
+    /// # Panics
+    ///
+    /// When `version` is not two numbers with a dot between them. In a `const` that is a compile error.
     #[must_use]
     pub const fn needs_api(mut self, version: &'static str) -> Self {
+        check_version(version);
         self.needs_api = version;
         self
     }
+}
+
+const fn check_version(version: &str) {
+    let bytes = version.as_bytes();
+    let (mut index, mut dots, mut digits) = (0, 0, 0);
+    while index < bytes.len() {
+        if bytes[index] == b'.' && digits > 0 {
+            dots += 1;
+            digits = 0;
+        } else {
+            assert!(bytes[index].is_ascii_digit(), "a plugin-api version is written as `1.0`");
+            digits += 1;
+        }
+        index += 1;
+    }
+    assert!(dots == 1 && digits > 0, "a plugin-api version is written as `1.0`");
 }
 
 const fn check_id(id: &str) {

@@ -84,6 +84,10 @@ pub use record::{Manifest, ManifestTrigger, RecordError};
 pub use registry::{AsyncHandler, Handler, HandlerKind, MAX_HANDLERS, MAX_NAME_BYTES, RawHandler, Registry};
 pub use triggers::*;
 
+pub use protocol::RunInfo;
+/// The `serde_json` crate, whose values are in payloads and arguments.
+pub use serde_json;
+
 /// The `log` crate, whose macros reach the host's channel logs: `log::info!(target: "Webhooks", "sent")`.
 pub use log;
 

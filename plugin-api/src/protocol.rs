@@ -10,9 +10,11 @@ use serde_json::value::RawValue;
 pub const HTTP: &str = "http";
 /// `text`: a translated text of the calling plugin.
 pub const TEXT: &str = "text";
-/// `setting`: a setting of the call (of the webhook in a delivery, else of the plugin).
+/// `setting`: a setting of the call (of the webhook in a delivery, else of the plugin). The reply's head is `true` and
+/// its body the value, or `false` when it is not set.
 pub const SETTING: &str = "setting";
-/// `showtime_get`: a value of the run; the reply's body is its JSON, empty when there is none.
+/// `showtime_get`: a value of the run. The reply's head is `true` and its body the value's JSON, or `false` when there is
+/// none.
 pub const SHOWTIME_GET: &str = "showtime_get";
 /// `showtime_set`: stores the body (JSON) under a key of the run.
 pub const SHOWTIME_SET: &str = "showtime_set";
@@ -58,7 +60,7 @@ pub struct TriggerReply {
 }
 
 /// What one handler gave.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct TriggerValue {
     /// The event name.
     pub name: String,
@@ -68,6 +70,15 @@ pub struct TriggerValue {
     /// Why it failed.
     #[serde(default)]
     pub error: Option<String>,
+    /// Whether the failure is for good.
+    #[serde(default)]
+    pub permanent: bool,
+    /// Outcome code of the failure.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// Wait that the failure asks for.
+    #[serde(default)]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Head of [`HTTP`]; the request's body is beside it.
@@ -98,9 +109,10 @@ pub struct HttpReply {
     pub truncated: bool,
 }
 
-/// Reply to [`RUN`].
+/// Reply to [`RUN`]: who runs, for whom and about what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunReply {
+#[non_exhaustive]
+pub struct RunInfo {
     /// Language of the person who is served, such as `de-DE`.
     #[serde(default)]
     pub language: String,

@@ -232,7 +232,8 @@ impl<P> Registry<P> {
         self.push(T::NUMBER, name, call)
     }
 
-    /// Adds a handler that reads and writes bytes, with no JSON in between.
+    /// Adds a handler that reads and writes bytes, with no JSON in between. A closure needs its types spelled out:
+    /// `|_: &Self, _: &Context, input: &[u8]| Ok(input.to_vec())`.
     ///
     /// # Panics
     ///

@@ -199,7 +199,7 @@ fn where_next(data: &Path) -> String {
     let data = data.display();
     format!(
         "logs   {data}/logs\nstore  {data}/switchboard.db\n\nwhat to try next:\n  \
-         switchboard --data {data} log show Webhooks --search 503\n  \
+         switchboard --data {data} log show Webhooks --search status=503\n  \
          switchboard --data {data} task list --state done --limit 5\n  \
          switchboard --data {data} webhook methods --lang de-DE\n  \
          switchboard --data {data} trigger 06000 hello --payload '{{\"name\":\"Ada\"}}' --lang fr-FR"

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use switchboard_plugin_api::host::{CallHost, ServiceAnswer, ServiceFuture};
 use switchboard_plugin_api::protocol::{
-    self, HttpHead, HttpReply, KeyHead, RunReply, TextHead, TriggerHead, TriggerReply, TriggerValue,
+    self, HttpHead, HttpReply, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
 };
-use switchboard_plugin_api::{PluginError, TriggerNumber};
+use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
 use super::{RunState, UNLIMITED};
 use crate::dispatcher::HandlerValue;
@@ -87,13 +87,12 @@ impl Call {
 
     fn run_reply(&self) -> ServiceAnswer {
         let subject = &self.run.subject;
-        let reply = RunReply {
-            language: subject.language.clone(),
-            task: subject.task.clone(),
-            owner: subject.owner.0,
-            actor: subject.actor.clone(),
-            subject: subject.subject.clone(),
-        };
+        let mut reply = RunInfo::default();
+        reply.language.clone_from(&subject.language);
+        reply.task.clone_from(&subject.task);
+        reply.owner = subject.owner.0;
+        reply.actor.clone_from(&subject.actor);
+        reply.subject.clone_from(&subject.subject);
         Ok((serde_json::to_vec(&reply)?, Vec::new()))
     }
 
@@ -101,10 +100,10 @@ impl Call {
         let head: TriggerHead<'_> = serde_json::from_slice(head)?;
         let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
         let depth = self.options.depth + 1;
-        let values = match &head.name {
+        let values = self.run.core.runtime.blocking(|| match &head.name {
             Some(name) => self.run.named(number, name, body, depth).into_iter().collect(),
             None => self.run.broadcast(number, body, depth).values,
-        };
+        });
         let reply = TriggerReply { values: values.into_iter().map(trigger_value).collect() };
         Ok((serde_json::to_vec(&reply)?, Vec::new()))
     }
@@ -191,15 +190,24 @@ fn argument(value: &serde_json::Value) -> Argument {
 }
 
 fn trigger_value(value: HandlerValue) -> TriggerValue {
+    let mut reply = TriggerValue { name: value.name, ..TriggerValue::default() };
     match value.result {
         Ok(payload) => {
-            match std::str::from_utf8(&payload).ok().and_then(|json| RawValue::from_string(json.into()).ok()) {
-                Some(json) => TriggerValue { name: value.name, value: Some(json), error: None },
-                None => TriggerValue { name: value.name, value: None, error: Some("its value is not JSON".into()) },
+            let json = std::str::from_utf8(&payload).ok().and_then(|json| RawValue::from_string(json.into()).ok());
+            if json.is_none() {
+                reply.error = Some("its value is not JSON".into());
+                reply.permanent = true;
             }
+            reply.value = json;
         }
-        Err(error) => TriggerValue { name: value.name, value: None, error: Some(error.to_string()) },
+        Err(error) => {
+            reply.error = Some(error.to_string());
+            reply.permanent = error.kind() == ErrorKind::Permanent;
+            reply.code = error.code().map(Into::into);
+            reply.retry_after_ms = error.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        }
     }
+    reply
 }
 
 fn egress_error(error: &EgressError) -> PluginError {

@@ -162,26 +162,21 @@ fn log_ending(core: &Core, line: &Line<'_>, written: &AttemptResult, ending: &En
         Ending::Dead { .. } => (log::Level::Error, "not delivered, given up"),
         Ending::Release => (log::Level::Info, "interrupted, will be tried again"),
     };
-    let duration = u64::try_from(written.ended_at.0 - line.started_at.0).unwrap_or(0);
-    let next = match ending {
-        Ending::Retry { at, .. } => at.to_string(),
-        _ => "-".into(),
-    };
-    log::log!(
-        logger: core.log,
-        target: CHANNEL,
-        level,
-        webhook = line.webhook.id.to_string(),
-        event = line.event,
-        status = written.status.map_or_else(|| "-".into(), |status| status.to_string()),
-        attempt = line.attempt,
-        duration_ms = duration,
-        task = line.task.map_or_else(|| "-".into(), |task| task.to_string()),
-        outcome = written.outcome,
-        next = next,
-        detail = written.detail.as_deref().unwrap_or("-");
-        "{message}"
-    );
+    let task = line.task.map_or_else(|| "-".into(), |task| task.to_string());
+    let status = written.status.map_or_else(|| "-".into(), |status| status.to_string());
+    let (webhook, attempt, duration) =
+        (line.webhook.id.to_string(), line.attempt, written.ended_at.0 - line.started_at.0);
+    let (log, detail) = (&core.log, written.detail.as_deref());
+    match (ending, detail) {
+        (Ending::Done, None) => log::info!(logger: log, target: CHANNEL, webhook, event = line.event, status, attempt,
+            duration_ms = duration, task; "delivered"),
+        (Ending::Retry { at, .. }, _) => log::log!(logger: log, target: CHANNEL, level, webhook, event = line.event,
+            status, attempt, duration_ms = duration, task, outcome = written.outcome, next = at.to_string(),
+            detail = detail.unwrap_or_default(); "{message}"),
+        _ => log::log!(logger: log, target: CHANNEL, level, webhook, event = line.event, status, attempt,
+            duration_ms = duration, task, outcome = written.outcome, detail = detail.unwrap_or_default();
+            "{message}"),
+    }
 }
 
 impl Outcome {
