@@ -8,7 +8,7 @@ mod call;
 mod outbox;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub(crate) struct RunState {
     pub(crate) subject: Subject,
     /// The deferred task that this run works on, and how many causes lie before it.
     pub(crate) cause: Option<(TaskId, u32)>,
-    suppressed: HashSet<(TriggerNumber, String)>,
+    suppressed: RwLock<HashSet<(TriggerNumber, String)>>,
     showtime: Mutex<BTreeMap<String, Vec<u8>>>,
     outbox: Mutex<Outbox>,
 }
@@ -63,7 +63,7 @@ impl RunState {
             core,
             subject,
             cause: None,
-            suppressed: HashSet::new(),
+            suppressed: RwLock::default(),
             showtime: Mutex::default(),
             outbox: Mutex::default(),
         }
@@ -82,10 +82,12 @@ impl RunState {
     }
 
     fn handlers(&self, number: TriggerNumber) -> impl Iterator<Item = &Arc<Minicomponent>> {
-        let wanted = |one: &&Arc<Minicomponent>| {
-            self.suppressed.is_empty() || !self.suppressed.contains(&(one.number, one.name.clone()))
-        };
-        self.registry.handlers(number).iter().filter(wanted)
+        self.registry.handlers(number).iter().filter(|one| !self.is_suppressed(one))
+    }
+
+    fn is_suppressed(&self, one: &Minicomponent) -> bool {
+        let suppressed = self.suppressed.read().unwrap_or_else(PoisonError::into_inner);
+        !suppressed.is_empty() && suppressed.contains(&(one.number, one.name.clone()))
     }
 
     /// Calls all handlers of a number in firing order.
@@ -251,9 +253,8 @@ impl Run {
 
     /// Keeps one handler from running in this run.
     pub fn suppress(&mut self, number: TriggerNumber, name: &str) {
-        if let Some(state) = Arc::get_mut(&mut self.state) {
-            state.suppressed.insert((number, name.to_owned()));
-        }
+        let mut suppressed = self.state.suppressed.write().unwrap_or_else(PoisonError::into_inner);
+        suppressed.insert((number, name.to_owned()));
     }
 
     /// Returns whether anything answers `number`.

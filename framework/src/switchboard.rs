@@ -21,8 +21,8 @@ use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::language::{LanguageError, Languages};
-use crate::plugins::{Folder, LoadReport, PluginState, Plugins};
-use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
+use crate::plugins::{Folder, LoadReport, PluginReport, PluginState, Plugins};
+use crate::registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
 use crate::store::{SqliteStore, Store, StoreOpenError};
@@ -111,6 +111,8 @@ pub struct Switchboard {
 
 struct PluginsOfHost {
     plugins: Mutex<Plugins>,
+    /// Whether the log is told what changes. A host that only answers one command has nothing to tell.
+    told: bool,
     built_ins: Vec<Arc<Minicomponent>>,
 }
 
@@ -190,7 +192,11 @@ impl Switchboard {
         let switchboard = Self {
             core,
             data,
-            plugins: Arc::new(PluginsOfHost { plugins: Mutex::new(plugins), built_ins }),
+            plugins: Arc::new(PluginsOfHost {
+                plugins: Mutex::new(plugins),
+                told: work_on != WorkOn::Nothing,
+                built_ins,
+            }),
             watcher: Mutex::new(None),
             runtime: Mutex::new(Some(runtime)),
         };
@@ -357,36 +363,47 @@ impl PluginsOfHost {
         plugins.rescan(&HostActivation { core, folders: &folders });
         let all = self.built_ins.iter().chain(plugins.minicomponents()).cloned().collect();
         let old = core.registry.swap(Arc::new(Registry::new(all)));
-        let log = &core.log;
-        for report in plugins.report().iter().filter(|report| !before.contains(report)) {
-            let (file, id) = (report.file.display().to_string(), report.id.as_deref().unwrap_or("-"));
-            match (&report.reason, report.state) {
-                (Some(reason), PluginState::Refused) => {
-                    log::error!(logger: log, target: CHANNEL, file = file, reason = reason; "plugin refused");
-                }
-                (Some(reason), _) => {
-                    log::error!(logger: log, target: CHANNEL, file = file, plugin = id, reason = reason;
-                        "new version refused, the old one goes on");
-                }
-                (None, _) => {
-                    let version = report.version.as_deref().unwrap_or("-");
-                    log::info!(logger: log, target: CHANNEL, file = file, plugin = id, version = version,
-                        triggers = report.triggers; "plugin active");
-                }
-            }
-        }
-        let after = plugins.report();
-        for gone in before.iter().filter(|report| !after.iter().any(|other| other.file == report.file)) {
-            log::info!(logger: log, target: CHANNEL, file = gone.file.display().to_string(),
-                plugin = gone.id.as_deref().unwrap_or("-"); "plugin removed");
-        }
-        for collision in core.registry.load().collisions().iter().filter(|one| !old.collisions().contains(one)) {
-            log::error!(logger: log, target: CHANNEL, collision = collision.to_string(); "collision");
+        if self.told {
+            tell(&core.log, &before, &plugins.report(), new_collisions(core, &old));
         }
         drop(plugins);
         if let Some(deferred) = core.deferred.get() {
             deferred.plugins_changed();
         }
+    }
+}
+
+fn new_collisions(core: &Core, old: &Registry) -> Vec<Collision> {
+    let now = core.registry.load();
+    now.collisions().iter().filter(|one| !old.collisions().contains(one)).cloned().collect()
+}
+
+/// Tells the log what has changed in the plugin folders.
+fn tell(log: &ChannelLog, before: &[PluginReport], after: &[PluginReport], collisions: Vec<Collision>) {
+    for report in after.iter().filter(|report| !before.contains(report)) {
+        let (file, plugin) = (report.file.display().to_string(), report.id.as_deref().unwrap_or("-"));
+        match (&report.reason, report.state) {
+            (Some(reason), PluginState::Refused) => {
+                log::error!(logger: log, target: CHANNEL, file = file, reason = reason; "plugin refused");
+            }
+            (Some(reason), _) => {
+                log::error!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
+                    "new version refused, the old one goes on");
+            }
+            (None, _) => {
+                let version = report.version.as_deref().unwrap_or("-");
+                log::info!(logger: log, target: CHANNEL, file = file, plugin = plugin, version = version,
+                    triggers = report.triggers; "plugin active");
+            }
+        }
+    }
+    for gone in before.iter().filter(|report| !after.iter().any(|other| other.file == report.file)) {
+        let plugin = gone.id.as_deref().unwrap_or("-");
+        log::info!(logger: log, target: CHANNEL, file = gone.file.display().to_string(), plugin = plugin;
+            "plugin removed");
+    }
+    for collision in collisions {
+        log::error!(logger: log, target: CHANNEL, collision = collision.to_string(); "collision");
     }
 }
 

@@ -196,12 +196,12 @@ fn bar(length: u64, what: &'static str, json: bool) -> ProgressBar {
 }
 
 fn where_next(data: &Path) -> String {
-    let data = data.display();
+    let (data, program) = (data.display(), std::env::args().next().unwrap_or_else(|| "switchboard".into()));
     format!(
         "logs   {data}/logs\nstore  {data}/switchboard.db\n\nwhat to try next:\n  \
-         switchboard --data {data} log show Webhooks --search status=503\n  \
-         switchboard --data {data} task list --state done --limit 5\n  \
-         switchboard --data {data} webhook methods --lang de-DE\n  \
-         switchboard --data {data} trigger 06000 hello --payload '{{\"name\":\"Ada\"}}' --lang fr-FR"
+         {program} --data {data} log show Webhooks --search status=503\n  \
+         {program} --data {data} task list --state done --limit 5\n  \
+         {program} --data {data} webhook methods --lang de-DE\n  \
+         {program} --data {data} trigger 06000 hello --payload '{{\"name\":\"Ada\"}}' --lang fr-FR"
     )
 }
