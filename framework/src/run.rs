@@ -5,6 +5,7 @@
 //! deferred tasks in one durable step, and then returns. Delivering is not its work.
 
 mod call;
+mod error;
 mod outbox;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,16 +19,16 @@ use switchboard_plugin_api::host::Payload;
 use switchboard_plugin_api::{
     AccessLevel, AfterRun, Announced, EndOfRun, PluginError, RunEnd, Trigger, TriggerNumber, access_level,
 };
-use thiserror::Error;
 
 pub(crate) use call::{Call, CallOptions, Exchange};
+pub use error::{FinishError, TriggerError};
 pub(crate) use outbox::Outbox;
 pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
 
 use crate::core::Core;
 use crate::dispatcher::{self, Broadcast, HandlerValue};
 use crate::registry::{Minicomponent, Registry};
-use crate::store::{EventId, OwnerId, StoreError, TaskId};
+use crate::store::{EventId, OwnerId, TaskId};
 use crate::webhooks::{self, AnnounceError};
 
 /// How deep triggers may be nested; a handler that fires itself is stopped here.
@@ -431,62 +432,6 @@ impl FromOutbox for RunEnd {
         });
         end
     }
-}
-
-/// Why a trigger could not be fired, or why its one handler failed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum TriggerError {
-    /// The actor may not fire this number.
-    #[error("trigger {number} needs access level {needed}, `{actor}` has {level}")]
-    Denied {
-        /// The number.
-        number: TriggerNumber,
-        /// Who acts.
-        actor: String,
-        /// The actor's level.
-        level: u8,
-        /// The level that is needed.
-        needed: u8,
-    },
-    /// The handler failed.
-    #[error("trigger {number} `{name}` of plugin `{plugin}` failed")]
-    Handler {
-        /// The number.
-        number: TriggerNumber,
-        /// The event name.
-        name: String,
-        /// The plugin.
-        plugin: String,
-        /// Why.
-        source: PluginError,
-    },
-    /// The input or the value is not of the trigger's type.
-    #[error("a payload of trigger {number} is not of its type")]
-    Value {
-        /// The number.
-        number: TriggerNumber,
-        /// Why.
-        source: PluginError,
-    },
-}
-
-/// Why a run could not be finished.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FinishError {
-    /// The input of 99994 or 99999 cannot be written.
-    #[error("the end of the run cannot be told to its watchers")]
-    Input {
-        /// Why.
-        source: PluginError,
-    },
-    /// The store cannot take the events.
-    #[error("the announced events cannot be stored; none of them was accepted")]
-    Store {
-        /// Why.
-        source: StoreError,
-    },
 }
 
 /// Time that a call has when nothing says otherwise.

@@ -1,17 +1,16 @@
 //! The host: everything put together on one data folder.
 
+mod folders;
+
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use folders::{PluginsOfHost, Watch};
 use switchboard_plugin_api::{AfterRun, HandlerKind, Trigger, TriggerNumber};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
-use crate::activation::HostActivation;
 use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -21,8 +20,8 @@ use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::language::{LanguageError, Languages};
-use crate::plugins::{Folder, LoadReport, PluginReport, PluginState, Plugins};
-use crate::registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Target, Tier};
+use crate::plugins::{Folder, LoadReport, Plugins};
+use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
 use crate::store::{SqliteStore, Store, StoreOpenError};
@@ -32,9 +31,6 @@ use crate::work::TaskWork;
 
 /// Threads of the asynchronous runtime. They only wait and hand on; the work is on the network.
 const ASYNC_THREADS: usize = 2;
-
-/// How often the plugin folders are looked at. A look costs a few microseconds per file.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A task that was running in this many crashes becomes a dead letter.
 const CRASH_LIMIT: u32 = 3;
@@ -105,15 +101,8 @@ pub struct Switchboard {
     core: Arc<Core>,
     data: PathBuf,
     plugins: Arc<PluginsOfHost>,
-    watcher: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    watcher: Mutex<Option<Watch>>,
     runtime: Mutex<Option<Runtime>>,
-}
-
-struct PluginsOfHost {
-    plugins: Mutex<Plugins>,
-    /// Whether the log is told what changes. A host that only answers one command has nothing to tell.
-    told: bool,
-    built_ins: Vec<Arc<Minicomponent>>,
 }
 
 impl Switchboard {
@@ -192,18 +181,15 @@ impl Switchboard {
         let switchboard = Self {
             core,
             data,
-            plugins: Arc::new(PluginsOfHost {
-                plugins: Mutex::new(plugins),
-                told: work_on != WorkOn::Nothing,
-                built_ins,
-            }),
+            plugins: Arc::new(PluginsOfHost::new(plugins, built_ins, work_on != WorkOn::Nothing)),
             watcher: Mutex::new(None),
             runtime: Mutex::new(Some(runtime)),
         };
         switchboard.rescan();
         switchboard.start_work(work_on)?;
         if watch {
-            switchboard.start_watcher()?;
+            let watcher = Watch::start(&switchboard.core, &switchboard.plugins);
+            *lock(&switchboard.watcher) = Some(watcher.map_err(|source| OpenError::Threads { source })?);
         }
         Ok(switchboard)
     }
@@ -240,31 +226,6 @@ impl Switchboard {
                 "tasks were running when the last host ended");
         }
         core.store.pending()
-    }
-
-    fn start_watcher(&self) -> Result<(), OpenError> {
-        let (stop, stopped) = bounded::<()>(0);
-        let (core, plugins) = (Arc::downgrade(&self.core), Arc::clone(&self.plugins));
-        let thread = std::thread::Builder::new().name("switchboard-plugins".into()).spawn(move || {
-            let folders = plugins.lock().folders().to_vec();
-            let mut seen = Plugins::look(&folders);
-            let mut changed = false;
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
-                let now = Plugins::look(&folders);
-                // A file is touched only when two looks in a row saw the same: until then it may be half a copy.
-                if now != seen {
-                    seen = now;
-                    changed = true;
-                } else if changed {
-                    changed = false;
-                    let Some(core) = core.upgrade() else { return };
-                    plugins.rescan(&core);
-                }
-            }
-        });
-        let thread = thread.map_err(|source| OpenError::Threads { source })?;
-        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, thread));
-        Ok(())
     }
 
     /// Returns the data folder.
@@ -317,7 +278,7 @@ impl Switchboard {
     /// Says what the plugin folders hold and what became of each file.
     #[must_use]
     pub fn plugins(&self) -> LoadReport {
-        LoadReport { plugins: self.plugins.lock().report(), collisions: self.registry().collisions().to_vec() }
+        LoadReport { plugins: self.plugins.report(), collisions: self.registry().collisions().to_vec() }
     }
 
     /// Brings the plugins in line with the folders now, and says what became of each file.
@@ -329,16 +290,14 @@ impl Switchboard {
     /// Stops the host: takes no more tasks, waits for the running ones as long as `deferred.grace` allows, gives the
     /// others back to the store, and closes it. A second call does nothing.
     pub fn stop(&self) {
-        if let Some((stop, thread)) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            drop(stop);
-            // A panic of the watcher has been printed; there is nothing to undo.
-            let _ = thread.join();
+        if let Some(watch) = lock(&self.watcher).take() {
+            watch.stop();
         }
         if let Some(deferred) = self.core.deferred.get() {
             deferred.stop();
         }
         self.core.store.close();
-        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(runtime) = lock(&self.runtime).take() {
             runtime.shutdown_background();
         }
     }
@@ -350,61 +309,8 @@ impl Drop for Switchboard {
     }
 }
 
-impl PluginsOfHost {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Plugins> {
-        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Rescans the folders, swaps the registry whole, and tells the log what changed.
-    fn rescan(&self, core: &Arc<Core>) {
-        let mut plugins = self.lock();
-        let before = plugins.report();
-        let folders = plugins.folders().to_vec();
-        plugins.rescan(&HostActivation { core, folders: &folders });
-        let all = self.built_ins.iter().chain(plugins.minicomponents()).cloned().collect();
-        let old = core.registry.swap(Arc::new(Registry::new(all)));
-        if self.told {
-            tell(&core.log, &before, &plugins.report(), new_collisions(core, &old));
-        }
-        drop(plugins);
-        if let Some(deferred) = core.deferred.get() {
-            deferred.plugins_changed();
-        }
-    }
-}
-
-fn new_collisions(core: &Core, old: &Registry) -> Vec<Collision> {
-    let now = core.registry.load();
-    now.collisions().iter().filter(|one| !old.collisions().contains(one)).cloned().collect()
-}
-
-/// Tells the log what has changed in the plugin folders.
-fn tell(log: &ChannelLog, before: &[PluginReport], after: &[PluginReport], collisions: Vec<Collision>) {
-    for report in after.iter().filter(|report| !before.contains(report)) {
-        let (file, plugin) = (report.file.display().to_string(), report.id.as_deref().unwrap_or("-"));
-        match (&report.reason, report.state) {
-            (Some(reason), PluginState::Refused) => {
-                log::error!(logger: log, target: CHANNEL, file = file, reason = reason; "plugin refused");
-            }
-            (Some(reason), _) => {
-                log::error!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
-                    "new version refused, the old one goes on");
-            }
-            (None, _) => {
-                let version = report.version.as_deref().unwrap_or("-");
-                log::info!(logger: log, target: CHANNEL, file = file, plugin = plugin, version = version,
-                    triggers = report.triggers; "plugin active");
-            }
-        }
-    }
-    for gone in before.iter().filter(|report| !after.iter().any(|other| other.file == report.file)) {
-        let plugin = gone.id.as_deref().unwrap_or("-");
-        log::info!(logger: log, target: CHANNEL, file = gone.file.display().to_string(), plugin = plugin;
-            "plugin removed");
-    }
-    for collision in collisions {
-        log::error!(logger: log, target: CHANNEL, collision = collision.to_string(); "collision");
-    }
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn built_in(number: TriggerNumber, name: String, handler: Arc<dyn BuiltIn>) -> Arc<Minicomponent> {

@@ -1,0 +1,62 @@
+//! What can go wrong in a run.
+
+use switchboard_plugin_api::{PluginError, TriggerNumber};
+use thiserror::Error;
+
+use crate::store::StoreError;
+
+/// Why a trigger could not be fired, or why its one handler failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TriggerError {
+    /// The actor may not fire this number.
+    #[error("trigger {number} needs access level {needed}, `{actor}` has {level}")]
+    Denied {
+        /// The number.
+        number: TriggerNumber,
+        /// Who acts.
+        actor: String,
+        /// The actor's level.
+        level: u8,
+        /// The level that is needed.
+        needed: u8,
+    },
+    /// The handler failed.
+    #[error("trigger {number} `{name}` of plugin `{plugin}` failed")]
+    Handler {
+        /// The number.
+        number: TriggerNumber,
+        /// The event name.
+        name: String,
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        source: PluginError,
+    },
+    /// The input or the value is not of the trigger's type.
+    #[error("a payload of trigger {number} is not of its type")]
+    Value {
+        /// The number.
+        number: TriggerNumber,
+        /// Why.
+        source: PluginError,
+    },
+}
+
+/// Why a run could not be finished.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// The input of 99994 or 99999 cannot be written.
+    #[error("the end of the run cannot be told to its watchers")]
+    Input {
+        /// Why.
+        source: PluginError,
+    },
+    /// The store cannot take the events.
+    #[error("the announced events cannot be stored; none of them was accepted")]
+    Store {
+        /// Why.
+        source: StoreError,
+    },
+}
