@@ -17,8 +17,9 @@ use crate::{control, demo, output, serve};
 #[derive(Parser)]
 #[command(name = "switchboard", version, after_help = exit::HELP)]
 pub(crate) struct Cli {
-    /// Data folder: plugins, store, logs and an optional switchboard.toml [default: switchboard-data]
-    #[arg(long, global = true, env = "SWITCHBOARD_DATA", value_name = "DIR")]
+    // Not global: `emit` has a `--data` of its own.
+    /// Data folder, named before the command: plugins, store, logs, switchboard.toml [default: switchboard-data]
+    #[arg(long, env = "SWITCHBOARD_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long, global = true)]
