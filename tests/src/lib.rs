@@ -4,10 +4,12 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
 mod artifacts;
+mod deliveries;
 mod receiver;
 mod site;
 
 pub use artifacts::{library, switchboard};
+pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use receiver::{Answer, Receiver, Request};
 pub use site::{Output, Serving, Site};
 
