@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{self, Command, LogQuery, TaskQuery};
 use crate::exit::{self, CommandFailed};
@@ -17,8 +17,8 @@ use crate::{control, demo, output, serve};
 #[derive(Parser)]
 #[command(name = "switchboard", version, after_help = exit::HELP)]
 pub(crate) struct Cli {
-    // Not global: `emit` has a `--data` of its own.
-    /// Data folder, named before the command: plugins, store, logs, switchboard.toml [default: switchboard-data]
+    /// Data folder: plugins, store, logs, switchboard.toml [default: switchboard-data]
+    // Not global for clap, because `emit` has a `--data` of its own: `parse` adds it to the other commands.
     #[arg(long, env = "SWITCHBOARD_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print JSON instead of text
@@ -176,6 +176,35 @@ enum Log {
     List,
     /// Show the newest records of a channel
     Show(LogQuery),
+}
+
+/// Reads the command line of this process; ends it with a message when that cannot be read.
+pub(crate) fn parse() -> Cli {
+    let matches = with_data_folder(Cli::command()).get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut inner = &matches;
+    while let Some((_, matches)) = inner.subcommand() {
+        inner = matches;
+        // The commands that have no such option say so.
+        if let Ok(Some(folder)) = matches.try_get_one::<PathBuf>(FOLDER) {
+            cli.data = Some(folder.clone());
+        }
+    }
+    cli
+}
+
+/// Id of the option `--data` behind a command.
+const FOLDER: &str = "folder";
+
+/// Lets `--data DIR` stand behind every command but `emit`, whose `--data` is the event's.
+fn with_data_folder(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| {
+        if command.get_name() == "emit" {
+            return command;
+        }
+        let folder = Arg::new(FOLDER).long("data").value_name("DIR").value_parser(clap::value_parser!(PathBuf));
+        with_data_folder(command).arg(folder.help("Data folder").hide(true))
+    })
 }
 
 /// Does what the command line asks for.

@@ -13,11 +13,8 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cli::run(cli) {
+    match cli::run(cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             output::error(&error);
