@@ -101,6 +101,7 @@ fn a_collision_is_reported_and_the_plugin_that_sorts_first_stays() {
     assert_eq!(collisions[0]["left_out"], "rival");
     let fired = site.json(&["trigger", "21005"]);
     assert_eq!(fired["values"], json!([{ "name": "same", "plugin": "probe", "value": "probe" }]));
+    let _serving = site.serve();
     assert!(site.log("Plugins").lines().any(|line| line.contains("ERROR") && line.contains("collision")));
 }
 

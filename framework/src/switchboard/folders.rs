@@ -102,7 +102,8 @@ impl Watch {
         let thread = std::thread::Builder::new().name("switchboard-plugins".into()).spawn(move || {
             let folders = plugins.lock().folders().to_vec();
             let mut seen = Plugins::look(&folders);
-            let mut changed = false;
+            // Something may have changed between the first scan and this first look.
+            let mut changed = true;
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
                 let now = Plugins::look(&folders);
                 // A file is touched only when two looks in a row saw the same: until then it may be half a copy.
