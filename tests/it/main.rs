@@ -1,3 +1,4 @@
 //! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
 
 mod dispatch;
+mod plugin_folder;
