@@ -1,4 +1,5 @@
 //! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
 
+mod bad_input;
 mod dispatch;
 mod plugin_folder;
