@@ -95,7 +95,15 @@ impl Plugins {
             });
             let known = match previous {
                 Some(known) if settled => known,
-                previous => self.load(candidate, tier, previous.and_then(|known| known.loaded), activation),
+                previous => {
+                    let old = previous.and_then(|known| known.loaded);
+                    let old_id = old.as_ref().map(|old| old.generation.manifest().id.clone());
+                    let known = self.load(candidate, tier, old, activation);
+                    if let Some(id) = old_id.filter(|id| !known.holds(id)) {
+                        self.retire(&id, activation);
+                    }
+                    known
+                }
             };
             self.known.insert(path, known);
         }
@@ -103,22 +111,27 @@ impl Plugins {
 
     fn forget_missing(&mut self, found: &[(Candidate, Tier)], activation: &dyn Activation) {
         let missing = |path: &PathBuf| !found.iter().any(|(candidate, _)| &candidate.path == path);
-        for (_, known) in self.known.extract_if(.., |path, _| missing(path)) {
-            if let Some(loaded) = known.loaded {
-                activation.deactivate(&loaded.generation.manifest().id);
-            }
+        let gone: Vec<Known> = self.known.extract_if(.., |path, _| missing(path)).map(|(_, known)| known).collect();
+        for loaded in gone.into_iter().filter_map(|known| known.loaded) {
+            self.retire(&loaded.generation.manifest().id, activation);
+        }
+    }
+
+    /// Forgets the texts of a plugin of which one file is gone. The same plugin in the other folder, if there is one,
+    /// hands over its own again.
+    fn retire(&mut self, id: &str, activation: &dyn Activation) {
+        activation.deactivate(id);
+        let heirs = self.known.values_mut().filter(|known| known.holds(id));
+        let Some(heir) = heirs.max_by_key(|known| known.tier) else { return };
+        if let Some(loaded) = &heir.loaded {
+            heir.refusal = activation.activate(&loaded.minicomponents, &heir.candidate).err();
         }
     }
 
     fn load(&self, candidate: Candidate, tier: Tier, old: Option<Loaded>, activation: &dyn Activation) -> Known {
         match self.open(&candidate, tier, old.as_ref(), activation) {
             Ok(None) => Known { candidate, tier, loaded: old, refusal: None },
-            Ok(Some(loaded)) => {
-                if let Some(old) = old.filter(|old| old.generation.manifest().id != loaded.generation.manifest().id) {
-                    activation.deactivate(&old.generation.manifest().id);
-                }
-                Known { candidate, tier, loaded: Some(loaded), refusal: None }
-            }
+            Ok(Some(loaded)) => Known { candidate, tier, loaded: Some(loaded), refusal: None },
             Err(refusal) => Known { candidate, tier, loaded: old, refusal: Some(refusal) },
         }
     }
@@ -149,9 +162,7 @@ impl Plugins {
     }
 
     fn holder_of(&self, id: &str, tier: Tier) -> Option<PathBuf> {
-        let holder = self.known.iter().find(|(_, known)| {
-            known.tier == tier && known.loaded.as_ref().is_some_and(|loaded| loaded.generation.manifest().id == id)
-        });
+        let holder = self.known.iter().find(|(_, known)| known.tier == tier && known.holds(id));
         holder.map(|(path, _)| path.clone())
     }
 
@@ -169,6 +180,11 @@ impl Plugins {
 }
 
 impl Known {
+    /// Whether the plugin `id` runs from this file.
+    fn holds(&self, id: &str) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.generation.manifest().id == id)
+    }
+
     fn report(&self, path: &Path) -> PluginReport {
         let manifest = self.loaded.as_ref().map(|loaded| loaded.generation.manifest());
         PluginReport {

@@ -78,7 +78,7 @@ struct Emit {
     /// Name of the event, such as booking_added
     event: String,
     /// Owner of the subject that the event is about; 0 is the whole site
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     owner: i64,
     /// Properties as a JSON object; @FILE reads a file, - reads standard input
     #[arg(long, default_value = "{}", value_name = "JSON")]
@@ -105,7 +105,7 @@ enum Webhook {
     /// Add a webhook
     Add {
         /// Owner whose events it gets; 0 gets everybody's
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
         owner: i64,
         /// URL of the receiver
         #[arg(long)]
@@ -123,7 +123,7 @@ enum Webhook {
     /// List webhooks
     List {
         /// Only those of this owner
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
         owner: Option<i64>,
     },
     /// Show one webhook
