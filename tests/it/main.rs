@@ -3,3 +3,5 @@
 mod delivery;
 mod dispatch;
 mod durability;
+mod isolation;
+mod library;
