@@ -190,12 +190,9 @@ fn a_failed_delivery_is_tried_again_as_the_same_delivery() {
     assert_eq!(task["attempts"], 3);
 }
 
-fn timestamp(text: &Value) -> jiff::Timestamp {
-    text.as_str().unwrap().parse().unwrap()
-}
-
 #[test]
 fn a_receiver_that_asks_for_a_wait_gets_it() {
+    let timestamp = |text: &Value| text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let site = Site::with(&["webhook_none"]);
     let first = AtomicBool::new(true);
     let receiver = Receiver::start(move |_| match first.swap(false, Ordering::SeqCst) {

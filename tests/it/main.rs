@@ -1,6 +1,9 @@
 //! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
 
-mod delivery;
 mod bad_input;
+mod delivery;
 mod dispatch;
+mod durability;
+mod isolation;
+mod library;
 mod plugin_folder;

@@ -1,0 +1,79 @@
+//! A receiver or a handler that hangs holds up nobody else.
+
+use std::time::{Duration, Instant};
+
+use switchboard_tests::{Answer, PATIENCE, Receiver, Site, webhooks_of};
+
+/// Attempts in flight at once to one webhook, unless it is configured.
+const PER_WEBHOOK: usize = 4;
+const EVENTS: usize = 20;
+
+/// Makes a data folder on which no attempt to a hanging receiver ends in a test's time.
+fn patient_site(plugins: &[&str]) -> Site {
+    let site = Site::with(plugins);
+    site.settings("[egress]\nallow = [\"127.0.0.0/8\"]\n\n[deferred]\ntimeout = \"60s\"\n");
+    site
+}
+
+fn hanging() -> Receiver {
+    Receiver::start(|_| Answer::Late(10 * PATIENCE, 200))
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "the measured time is for whoever asks for the output")]
+fn a_hanging_receiver_does_not_delay_the_announcer() {
+    let site = patient_site(&["webhook_none"]);
+    let hanging = hanging();
+    site.add_webhook(62, &hanging.url("hook"), "none", &[]);
+    let _serving = site.serve();
+    drop(site.emit(62, "booking_added", "{}"));
+    drop(hanging.wait_for(1));
+    let mut took: Vec<Duration> = (0..EVENTS)
+        .map(|_| {
+            let start = Instant::now();
+            assert_eq!(webhooks_of(&site.emit(62, "booking_added", "{}")).len(), 1);
+            start.elapsed()
+        })
+        .collect();
+    took.sort();
+    let median = took[EVENTS / 2];
+    eprintln!("emit beside a hanging receiver, with the start of its process: median {median:.1?}");
+    assert!(median < Duration::from_secs(1), "{took:?}");
+    assert!(hanging.requests().len() <= PER_WEBHOOK);
+}
+
+#[test]
+fn a_hanging_receiver_does_not_delay_other_webhooks() {
+    let site = patient_site(&["webhook_none"]);
+    let (hanging, healthy) = (hanging(), Receiver::friendly());
+    let _serving = site.serve();
+    site.add_webhook(62, &hanging.url("hook"), "none", &[]);
+    site.add_webhook(62, &healthy.url("hook"), "none", &[]);
+    for _ in 0..EVENTS {
+        assert_eq!(webhooks_of(&site.emit(62, "booking_added", "{}")).len(), 2);
+    }
+    drop(healthy.wait_for(EVENTS));
+    assert_eq!(hanging.wait_for(PER_WEBHOOK).len(), PER_WEBHOOK);
+    // What was not sent is still to be sent.
+    let ready = site.json(&["task", "list", "--state", "ready"]);
+    assert_eq!(ready.as_array().unwrap().len(), EVENTS - PER_WEBHOOK);
+    assert_eq!(hanging.requests().len(), PER_WEBHOOK);
+}
+
+#[test]
+fn synchronous_handlers_that_hang_do_not_delay_asynchronous_ones() {
+    let site = patient_site(&["webhook_none", "fixture_probe"]);
+    let (hanging, healthy) = (hanging(), Receiver::friendly());
+    let _serving = site.serve();
+    let sync = site.add_webhook(62, &hanging.url("hook"), "probe_sync", &[]);
+    let other = site.add_webhook(62, &healthy.url("hook"), "none", &[]);
+    for _ in 0..EVENTS {
+        assert_eq!(webhooks_of(&site.emit(62, "booking_added", "{}")), [sync, other]);
+    }
+    // All worker threads are held.
+    assert_eq!(hanging.wait_for(PER_WEBHOOK).len(), PER_WEBHOOK);
+    drop(healthy.wait_for(EVENTS));
+    drop(site.emit(62, "booking_added", "{}"));
+    drop(healthy.wait_for(EVENTS + 1));
+    assert_eq!(hanging.requests().len(), PER_WEBHOOK);
+}

@@ -1,0 +1,251 @@
+//! The library, as a host application embeds it.
+
+use std::fs;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use switchboard::store::{StoreOpenError, TaskState};
+use switchboard::{
+    AccessLevel, Arguments, BuiltIn, CallHost, ErrorKind, Notification, OpenError, Payload, PluginError, PublicTask,
+    Switchboard, Tier, Trigger, TriggerError, TriggerNumber, WebhookDraft, WorkOn,
+};
+use switchboard_tests::{PATIENCE, Receiver, Site, library};
+
+/// 21001: every handler of the fixtures answers with its own event name.
+struct OwnName;
+
+impl Trigger for OwnName {
+    const NUMBER: TriggerNumber = TriggerNumber::new(21_001);
+    type Input = Value;
+    type Output = String;
+}
+
+/// 21002: one handler of three panics.
+struct MiddlePanics;
+
+impl Trigger for MiddlePanics {
+    const NUMBER: TriggerNumber = TriggerNumber::new(21_002);
+    type Input = Value;
+    type Output = String;
+}
+
+/// 21005: the fixtures `probe` and `rival` answer `same` with their ids.
+struct Same;
+
+impl Trigger for Same {
+    const NUMBER: TriggerNumber = TriggerNumber::new(21_005);
+    type Input = Value;
+    type Output = String;
+}
+
+/// A minicomponent of the host application.
+struct OfTheHost;
+
+impl BuiltIn for OfTheHost {
+    fn call(&self, _host: &dyn CallHost, _input: &[u8]) -> Result<Payload, PluginError> {
+        Ok(Payload::from(br#""the host""#.to_vec()))
+    }
+}
+
+#[test]
+fn a_call_gives_the_value_of_one_handler() {
+    let site = Site::with(&["hello", "fixture_probe"]);
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let run = host.run().actor("ada", AccessLevel::MANAGER).owner(62).task("greet").language("de-DE").start();
+    let german = run.call::<PublicTask>("hello", &Arguments::default()).unwrap().unwrap();
+    let english = host.run().language("en-GB").start().call::<PublicTask>("hello", &Arguments::default());
+    let english = english.unwrap().unwrap();
+    assert!(!german.text.is_empty() && !english.text.is_empty());
+    assert_ne!(german.text, english.text);
+    assert!(run.call::<PublicTask>("nobody_has_this", &Arguments::default()).unwrap().is_none());
+    let subject = run.call::<PublicTask>("whoami", &Arguments::default()).unwrap().unwrap().data;
+    let said = |key: &str| subject[key].clone();
+    assert_eq!(
+        [said("actor"), said("owner"), said("task"), said("language")],
+        [json!("ada"), json!(62), json!("greet"), json!("de-DE")]
+    );
+}
+
+#[test]
+fn a_handler_that_fails_is_an_error_for_a_call_and_one_of_many_for_a_broadcast() {
+    let site = Site::with(&["fixture_probe"]);
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let run = host.run().start();
+    match run.call::<MiddlePanics>("m_panics", &Value::Null) {
+        Err(TriggerError::Handler { name, plugin, source, .. }) => {
+            assert_eq!((&*name, &*plugin, source.kind()), ("m_panics", "probe", ErrorKind::Panic));
+        }
+        other => panic!("{other:?}"),
+    }
+    let fired = run.broadcast::<MiddlePanics>(&Value::Null).unwrap();
+    let worked: Vec<_> = fired.values.iter().map(|value| (&*value.name, value.result.is_ok())).collect();
+    assert_eq!(worked, [("a_first", true), ("m_panics", false), ("z_last", true)]);
+    assert_eq!(fired.last().unwrap(), "z_last");
+    assert_eq!(fired.value("a_first").unwrap(), "a_first");
+    assert!(fired.value("m_panics").is_none());
+}
+
+#[test]
+fn a_broadcast_of_a_number_that_nothing_answers_is_empty() {
+    let site = Site::new();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let run = host.run().start();
+    assert!(!run.exists(OwnName::NUMBER));
+    let fired = run.broadcast::<OwnName>(&Value::Null).unwrap();
+    assert!(fired.values.is_empty() && fired.last().is_none());
+}
+
+#[test]
+fn a_suppressed_handler_stays_silent_in_its_run_only() {
+    let site = Site::with(&["fixture_probe"]);
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let mut run = host.run().start();
+    run.suppress(OwnName::NUMBER, "B");
+    let names = |run: &switchboard::Run| -> Vec<String> {
+        let fired = run.broadcast::<OwnName>(&Value::Null).unwrap();
+        fired.values.into_iter().map(|value| value.result.unwrap()).collect()
+    };
+    assert_eq!(names(&run), ["a_c", "alpha"]);
+    assert!(run.call::<OwnName>("B", &Value::Null).unwrap().is_none());
+    assert_eq!(names(&host.run().start()), ["B", "a_c", "alpha"]);
+}
+
+#[test]
+fn an_actor_below_a_numbers_level_may_not_fire_it() {
+    let site = Site::new();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let fire = |level, number| host.run().actor("ada", level).start().trigger(TriggerNumber::new(number), b"{}");
+    for (level, number, needed) in [
+        (AccessLevel::MANAGER, 16_000, AccessLevel::ADMINISTRATOR),
+        (AccessLevel::RECEPTIONIST, 6_002, AccessLevel::MANAGER),
+        (AccessLevel::PUBLIC, 6_002, AccessLevel::MANAGER),
+    ] {
+        match fire(level, number) {
+            Err(TriggerError::Denied { number: denied, actor, level: has, needed: needs }) => {
+                assert_eq!((denied.get(), &*actor, has, needs), (number, "ada", level.0, needed.0));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(fire(AccessLevel::MANAGER, 6_002).is_ok());
+    assert!(fire(AccessLevel::ADMINISTRATOR, 16_000).is_ok());
+    assert!(host.run().start().trigger(TriggerNumber::new(16_000), b"{}").is_ok());
+}
+
+#[test]
+fn a_plugin_replaces_what_is_built_in_and_the_site_replaces_both() {
+    let site = Site::new();
+    let answers = || {
+        let host = Switchboard::builder(site.path())
+            .watch(false)
+            .built_in(Same::NUMBER, "same", Arc::new(OfTheHost))
+            .built_in(Same::NUMBER, "other", Arc::new(OfTheHost))
+            .open()
+            .unwrap();
+        let same = host.registry().handlers(Same::NUMBER).iter().find(|one| one.name == "same").unwrap().tier;
+        let fired = host.run().start().broadcast::<Same>(&Value::Null).unwrap();
+        let answers = fired.values.into_iter().map(|value| (value.name, value.result.unwrap()));
+        (same, answers.collect::<Vec<_>>())
+    };
+    let other = || ("other".to_owned(), "the host".to_owned());
+    let same = |answer: &str| ("same".to_owned(), answer.to_owned());
+    assert_eq!(answers(), (Tier::BuiltIn, vec![other(), same("the host")]));
+    site.install("fixture_probe");
+    assert_eq!(answers(), (Tier::Plugin, vec![other(), same("probe")]));
+    let rival = library("fixture_rival");
+    fs::copy(rival, site.path().join("overrides").join(rival.file_name().unwrap())).unwrap();
+    assert_eq!(answers(), (Tier::Site, vec![other(), same("rival")]));
+}
+
+#[test]
+fn a_run_that_is_dropped_commits_what_was_announced() {
+    let site = Site::with(&["webhook_none"]);
+    let receiver = Receiver::friendly();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    add_webhook(&host, &receiver);
+    let mut run = host.run().owner(62).task("save_booking").start();
+    let event = run.announce(Notification::from_json("booking_added", "{}")).unwrap();
+    assert!(receiver.requests().is_empty());
+    drop(run);
+    assert_eq!(receiver.wait_for(1)[0].header("webhook-id"), event.0);
+    site.wait_for_log("Webhooks", "a run was dropped unfinished");
+}
+
+#[test]
+fn a_run_without_announcements_leaves_nothing() {
+    let site = Site::new();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    drop(host.run().start());
+    assert!(host.run().start().finish().unwrap().events.is_empty());
+    assert!(!site.log("Webhooks").contains("dropped unfinished"));
+}
+
+#[test]
+fn a_data_folder_takes_one_host_at_a_time() {
+    let site = Site::new();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    match Switchboard::builder(site.path()).watch(false).open() {
+        Err(OpenError::Store { source: StoreOpenError::InUse { .. } }) => {}
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("two hosts are on one folder"),
+    }
+    drop(host);
+    Switchboard::builder(site.path()).watch(false).open().unwrap().stop();
+}
+
+#[test]
+fn a_host_that_works_on_nothing_leaves_its_tasks_for_the_next() {
+    let site = Site::with(&["webhook_none"]);
+    let receiver = Receiver::friendly();
+    let host = Switchboard::builder(site.path()).watch(false).work_on(WorkOn::Nothing).open().unwrap();
+    add_webhook(&host, &receiver);
+    let mut run = host.run().owner(62).start();
+    run.announce(Notification::new("booking_added", &json!({ "property_uid": 7 })).unwrap()).unwrap();
+    let task = run.finish().unwrap().events[0].tasks[0].id;
+    assert_eq!(host.tasks().get(task).unwrap().state, TaskState::Ready);
+    drop(host);
+    assert!(receiver.requests().is_empty());
+
+    let host = Switchboard::builder(site.path()).watch(false).work_on(WorkOn::OwnAnnouncements).open().unwrap();
+    assert_eq!(host.tasks().get(task).unwrap().state, TaskState::Ready);
+    drop(host);
+    assert!(receiver.requests().is_empty());
+
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    assert_eq!(host.tasks().wait(&[task], PATIENCE).unwrap()[0].state, TaskState::Done);
+    assert_eq!(receiver.wait_for(1)[0].json()["data"]["property_uid"], 7);
+}
+
+#[test]
+fn a_stopped_host_accepts_nothing_and_says_so() {
+    let site = Site::with(&["webhook_none"]);
+    let receiver = Receiver::friendly();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    add_webhook(&host, &receiver);
+    host.stop();
+    host.stop();
+    let mut run = host.run().owner(62).start();
+    run.announce(Notification::from_json("booking_added", "{}")).unwrap();
+    assert!(run.finish().is_err());
+}
+
+#[test]
+fn showtime_values_belong_to_one_run() {
+    let site = Site::with(&["fixture_rival"]);
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let guest = |run: &switchboard::Run| {
+        let value = run.trigger_named(TriggerNumber::new(21_004), "b_get", b"null").unwrap().unwrap();
+        serde_json::from_slice::<Value>(&value).unwrap()
+    };
+    let run = host.run().start();
+    run.set_showtime("guest", &json!({ "name": "Ada" })).unwrap();
+    assert_eq!(guest(&run), json!({ "name": "Ada" }));
+    assert_eq!(guest(&host.run().start()), Value::Null);
+}
+
+fn add_webhook(host: &Switchboard, receiver: &Receiver) {
+    let (url, method) = (receiver.url("hook"), "none".to_owned());
+    let draft = WebhookDraft { owner: 62, url, method, ..WebhookDraft::default() };
+    let added = host.webhooks().add(draft);
+    assert!(added.is_ok(), "{added:?}");
+}
