@@ -49,7 +49,16 @@ pub struct Setting {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is refused by rule `{}`", self.subject, self.rule)?;
+        let subject = &self.subject;
+        match self.rule {
+            "character" => write!(f, "a URL cannot contain `{subject}`, remove it")?,
+            "syntax" => write!(f, "it is no absolute URL ({subject}), write https://host/path")?,
+            "credentials" => f.write_str("a URL cannot carry a user name or password, use an auth method for them")?,
+            "host" if subject.is_empty() => f.write_str("it names no host, write https://host/path")?,
+            "host" => write!(f, "`{subject}` is no host name")?,
+            "scheme" => write!(f, "`{subject}` is no scheme for webhooks, write https://host/path")?,
+            rule => write!(f, "`{subject}` is refused by rule `{rule}`")?,
+        }
         if let Some(Setting { key, value }) = &self.allowed_by {
             write!(f, ", an administrator can allow it with `{value}` in `{key}`")?;
         }

@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The plugins of a host, and what is built into it.
 pub(super) struct PluginsOfHost {
     plugins: Mutex<Plugins>,
-    /// Whether the log is told what changes. A host that only answers one command has nothing to tell.
+    /// Whether the log is told of every plugin. A host that only answers one command tells of trouble only.
     told: bool,
     built_ins: Vec<Arc<Minicomponent>>,
 }
@@ -45,9 +45,7 @@ impl PluginsOfHost {
         plugins.rescan(&HostActivation { core, folders: &folders });
         let all = self.built_ins.iter().chain(plugins.minicomponents()).cloned().collect();
         let old = core.registry.swap(Arc::new(Registry::new(all)));
-        if self.told {
-            tell(&core.log, &before, &plugins.report(), new_collisions(core, &old));
-        }
+        tell(&core.log, &before, &plugins.report(), new_collisions(core, &old), self.told);
         drop(plugins);
         if let Some(deferred) = core.deferred.get() {
             deferred.plugins_changed();
@@ -61,7 +59,13 @@ fn new_collisions(core: &Core, old: &Registry) -> Vec<Collision> {
 }
 
 /// Tells the log what has changed in the plugin folders.
-fn tell(log: &ChannelLog, before: &[PluginReport], after: &[PluginReport], collisions: Vec<Collision>) {
+fn tell(
+    log: &ChannelLog,
+    before: &[PluginReport],
+    after: &[PluginReport],
+    collisions: Vec<Collision>,
+    everything: bool,
+) {
     for report in after.iter().filter(|report| !before.contains(report)) {
         let (file, plugin) = (report.file.display().to_string(), report.id.as_deref().unwrap_or("-"));
         match (&report.reason, report.state) {
@@ -72,6 +76,7 @@ fn tell(log: &ChannelLog, before: &[PluginReport], after: &[PluginReport], colli
                 log::error!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
                     "new version refused, the old one goes on");
             }
+            (None, _) if !everything => {}
             (None, _) => {
                 let version = report.version.as_deref().unwrap_or("-");
                 log::info!(logger: log, target: CHANNEL, file = file, plugin = plugin, version = version,
