@@ -6,4 +6,6 @@ mod dispatch;
 mod durability;
 mod isolation;
 mod library;
+mod house;
 mod plugin_folder;
+mod trigger_table;
