@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod delivery;
+mod command_line;
 mod dispatch;
 mod durability;
 mod isolation;
