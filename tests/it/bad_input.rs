@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 
 use serde_json::json;
-use switchboard_tests::{Output, Receiver, Site, switchboard};
+use switchboard_tests::{Output, Receiver, Site};
 
 const BASIC: &[&str] = &["--set", "basic_username=ada", "--set", "basic_password=pass"];
 
@@ -13,22 +12,6 @@ const BASIC: &[&str] = &["--set", "basic_username=ada", "--set", "basic_password
 fn add(site: &Site, owner: &str, url: &str, method: &str, more: &[&str]) -> Output {
     let arguments = ["webhook", "add", "--owner", owner, "--url", url, "--method", method];
     site.run(&[&arguments[..], more].concat())
-}
-
-/// Runs a command on a data folder of its own choice.
-fn run_on(data: &Path, arguments: &[&str]) -> Output {
-    let output = std::process::Command::new(switchboard())
-        .arg("--data")
-        .arg(data)
-        .args(arguments)
-        .env_remove("SWITCHBOARD_DATA")
-        .output()
-        .unwrap();
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
 }
 
 /// Checks that the folder has this many webhooks and tasks.
@@ -184,7 +167,7 @@ fn a_data_folder_that_cannot_be_made_is_refused() {
         for arguments in
             [&["plugin", "list"][..], &["emit", "e", "--owner", "1"], &["serve", "--listen", "127.0.0.1:0"]]
         {
-            run_on(&data, arguments).refused(1, &[&named, "cannot be made or used", "--data"]);
+            Site::run_on(&data, arguments).refused(1, &[&named, "cannot be made or used", "--data"]);
         }
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");

@@ -2,8 +2,11 @@
 
 mod bad_input;
 mod delivery;
+mod command_line;
 mod dispatch;
 mod durability;
 mod isolation;
 mod library;
+mod house;
 mod plugin_folder;
+mod trigger_table;

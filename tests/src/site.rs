@@ -34,7 +34,28 @@ pub struct Output {
     pub stderr: String,
 }
 
+fn command_on(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(switchboard());
+    command.arg("--data").arg(data).args(arguments).env_remove("SWITCHBOARD_DATA");
+    command
+}
+
 impl Output {
+    fn of(mut command: Command, input: &str) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that does not read its input may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Reads standard output as JSON.
     #[must_use]
     #[track_caller]
@@ -114,9 +135,13 @@ impl Site {
     /// Returns a command on this data folder.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(switchboard());
-        command.arg("--data").arg(self.path()).args(arguments).env_remove("SWITCHBOARD_DATA");
-        command
+        command_on(self.path(), arguments)
+    }
+
+    /// Runs a command on some data folder to its end.
+    #[must_use]
+    pub fn run_on(data: &Path, arguments: &[&str]) -> Output {
+        Output::of(command_on(data, arguments), "")
     }
 
     /// Runs a command to its end.
@@ -128,19 +153,7 @@ impl Site {
     /// Runs a command to its end with text on its standard input.
     #[must_use]
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // A command that does not read its input may be gone already.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Output::of(self.command(arguments), input)
     }
 
     /// Runs a command that has to succeed and print JSON.
