@@ -1,12 +1,13 @@
 //! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
 mod bad_input;
-mod delivery;
 mod command_line;
+mod delivery;
 mod dispatch;
 mod durability;
+mod house;
 mod isolation;
 mod library;
-mod house;
 mod plugin_folder;
 mod trigger_table;
