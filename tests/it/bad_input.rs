@@ -25,13 +25,13 @@ fn check_counts(site: &Site, webhooks: usize, tasks: usize) {
 fn a_webhook_with_a_url_that_cannot_be_used_is_refused() {
     let site = Site::with(&["webhook_none"]);
     for (url, text) in [
-        ("nonsense", "rule `syntax`"),
-        ("", "rule `syntax`"),
-        ("//example.com/hook", "rule `syntax`"),
-        ("ftp://example.com/", "`ftp` is refused by rule `scheme`"),
-        ("file:///etc/passwd", "`file` is refused by rule `scheme`"),
-        ("https://ada:pass@example.com/", "rule `credentials`"),
-        ("https://example.com/a b", "rule `character`"),
+        ("nonsense", "no absolute URL"),
+        ("", "no absolute URL"),
+        ("//example.com/hook", "no absolute URL"),
+        ("ftp://example.com/", "`ftp` is no scheme for webhooks"),
+        ("file:///etc/passwd", "`file` is no scheme for webhooks"),
+        ("https://ada:pass@example.com/", "cannot carry a user name or password"),
+        ("https://example.com/a b", "cannot contain ` `"),
         ("https://example.com/\r\nhost: x", "cannot be used"),
     ] {
         add(&site, "1", url, "none", &[]).refused(2, &["the URL ", text]);
