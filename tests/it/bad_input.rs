@@ -28,10 +28,10 @@ fn a_webhook_with_a_url_that_cannot_be_used_is_refused() {
         ("nonsense", "no absolute URL"),
         ("", "no absolute URL"),
         ("//example.com/hook", "no absolute URL"),
-        ("ftp://example.com/", "`ftp` is no scheme"),
-        ("file:///etc/passwd", "`file` is no scheme"),
+        ("ftp://example.com/", "`ftp` is no scheme for webhooks"),
+        ("file:///etc/passwd", "`file` is no scheme for webhooks"),
         ("https://ada:pass@example.com/", "cannot carry a user name or password"),
-        ("https://example.com/a b", "cannot be used"),
+        ("https://example.com/a b", "cannot contain ` `"),
         ("https://example.com/\r\nhost: x", "cannot be used"),
     ] {
         add(&site, "1", url, "none", &[]).refused(2, &["the URL ", text]);
@@ -55,7 +55,8 @@ fn a_private_address_is_refused_until_an_administrator_allows_it() {
         "http://169.254.169.254/latest/meta-data/",
         "http://192.168.0.1/",
     ] {
-        add(&site, "1", url, "none", &[]).refused(2, &["is refused by rule", "`egress.allow`"]);
+        add(&site, "1", url, "none", &[])
+            .refused(2, &["is refused by rule `", "an administrator can allow it", "`egress.allow`"]);
     }
     add(&site, "1", "http://localhost/", "none", &[]).refused(2, &["`localhost`", "`egress.allow`"]);
     check_counts(&site, 0, 0);
@@ -263,11 +264,11 @@ fn an_id_that_nothing_has_is_refused() {
 
 #[test]
 fn a_channel_that_does_not_exist_is_refused_and_no_other_file_is_read() {
-    let site = Site::with(&["hello"]);
-    site.run(&["log", "show", "Plugins"]).refused(4, &["`Plugins`", "nothing has been logged yet"]);
-    drop(site.serve());
+    let site = Site::with(&["fixture_probe"]);
+    site.run(&["log", "show", "Probe"]).refused(4, &["`Probe`", "nothing has been logged yet"]);
+    let _ = site.run(&["trigger", "06000", "log_lines"]).ok();
     for channel in ["Nope", "../switchboard", "/etc/passwd", ""] {
-        site.run(&["log", "show", channel]).refused(4, &["there is no channel", "`Plugins`"]);
+        site.run(&["log", "show", channel]).refused(4, &["there is no channel", "`Probe`"]);
     }
 }
 
