@@ -93,19 +93,22 @@ impl Plugins {
             let settled = previous.as_ref().is_some_and(|known| {
                 known.candidate == candidate && !matches!(known.refusal, Some(Refusal::DuplicateId { .. }))
             });
-            let known = match previous {
-                Some(known) if settled => known,
-                previous => {
-                    let old = previous.and_then(|known| known.loaded);
-                    let old_id = old.as_ref().map(|old| old.generation.manifest().id.clone());
-                    let known = self.load(candidate, tier, old, activation);
-                    if let Some(id) = old_id.filter(|id| !known.holds(id)) {
-                        self.retire(&id, activation);
-                    }
-                    known
-                }
-            };
+            if settled {
+                self.known.extend(previous.map(|known| (path, known)));
+                continue;
+            }
+            let old = previous.and_then(|known| known.loaded);
+            let old_id = old.as_ref().map(|old| old.generation.manifest().id.clone());
+            let known = self.load(candidate, tier, old, activation);
+            let new_id = known.loaded.as_ref().map(|new| new.generation.manifest().id.clone());
             self.known.insert(path, known);
+            if let Some(id) = old_id.filter(|id| new_id.as_ref() != Some(id)) {
+                self.retire(&id, activation);
+            }
+            // The texts that were just taken may be those of a plugin that one in a higher folder stands in for.
+            if let Some(id) = new_id.filter(|id| self.known.values().filter(|known| known.holds(id)).count() > 1) {
+                self.retire(&id, activation);
+            }
         }
     }
 
@@ -117,8 +120,7 @@ impl Plugins {
         }
     }
 
-    /// Forgets the texts of a plugin of which one file is gone. The same plugin in the other folder, if there is one,
-    /// hands over its own again.
+    /// Forgets the texts of a plugin. The one of its files that answers now, if there is one, hands over its own again.
     fn retire(&mut self, id: &str, activation: &dyn Activation) {
         activation.deactivate(id);
         let heirs = self.known.values_mut().filter(|known| known.holds(id));

@@ -199,7 +199,6 @@ fn a_password_is_never_shown() {
 #[test]
 fn logs_are_listed_searched_and_filtered() {
     let site = Site::with(&["fixture_probe"]);
-    drop(site.serve());
     let _ = site.run(&["trigger", "06000", "log_lines"]).ok();
     let channels = site.json(&["log", "list"]);
     check_rows(&channels, &["name", "bytes", "modified"]);

@@ -104,8 +104,7 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
         }
         Command::PluginList => {
             let report = host.plugins();
-            let text = show::plugins(&report, host.data());
-            Reply::new(report, text)
+            Reply::new(show::plugins_json(&report), show::plugins(&report, host.data()))
         }
         Command::WebhookAdd { owner, url, method, settings, events } => {
             let draft = WebhookDraft { owner, url, method, settings, events };
@@ -115,7 +114,7 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
         Command::WebhookList { owner } => {
             let webhooks = host.webhooks().list(owner).map_err(webhook_error)?;
             let rows: Vec<Value> = webhooks.iter().map(|webhook| show::webhook_json(host, webhook)).collect();
-            Reply::new(rows, show::webhooks(&webhooks))
+            Reply::new(rows, show::webhooks(&webhooks, owner))
         }
         Command::WebhookShow { id } => {
             let webhook = host.webhooks().get(WebhookId(id)).map_err(webhook_error)?;

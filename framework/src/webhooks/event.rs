@@ -53,10 +53,15 @@ pub enum AnnounceError {
     },
 }
 
+/// Whether an event can have this name.
+pub(crate) fn is_event_name(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(valid)
+}
+
 /// Checks an announcement and builds its event.
 pub(crate) fn build(run: &RunState, name: &str, data: &str, owner: OwnerId) -> Result<NewEvent, AnnounceError> {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if !(1..=MAX_NAME_BYTES).contains(&name.len()) || !name.bytes().all(valid) {
+    if !is_event_name(name) {
         return Err(AnnounceError::Name { name: name.escape_debug().to_string() });
     }
     if owner.0 < 0 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::CHANNEL;
+use super::event::is_event_name;
 use super::methods::{self, Method, Problem};
 use crate::core::Core;
 use crate::egress::{Refusal, judge};
@@ -61,6 +62,12 @@ pub enum WebhookError {
         /// The methods that there are.
         known: String,
     },
+    /// A name in the event filter that no event can have.
+    #[error("`{name}` is no event name: 1 to 100 of A-Z, a-z, 0-9, `_`, `-` and `.` are needed")]
+    Event {
+        /// The name.
+        name: String,
+    },
     /// The settings do not fit the method's form.
     #[error("the settings do not fit")]
     Settings {
@@ -109,6 +116,9 @@ impl<'a> Webhooks<'a> {
     pub fn add(&self, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
         if draft.owner < 0 {
             return Err(WebhookError::Owner { owner: draft.owner });
+        }
+        if let Some(name) = draft.events.iter().find(|name| !is_event_name(name)) {
+            return Err(WebhookError::Event { name: name.escape_debug().to_string() });
         }
         let methods = self.methods(&self.core.config.languages.default)?;
         let Some(method) = methods.iter().find(|method| method.id == draft.method) else {

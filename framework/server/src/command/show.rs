@@ -83,7 +83,19 @@ pub(super) fn webhook_json(host: &Switchboard, webhook: &Webhook) -> Value {
     })
 }
 
-pub(super) fn webhooks(webhooks: &[Webhook]) -> String {
+pub(super) fn plugins_json(report: &LoadReport) -> Value {
+    let collisions = report.collisions.iter().map(|collision| {
+        json!({
+            "number": collision.number.to_string(),
+            "name": collision.name,
+            "kept": collision.kept,
+            "left_out": collision.left_out,
+        })
+    });
+    json!({ "plugins": report.plugins, "collisions": collisions.collect::<Value>() })
+}
+
+pub(super) fn webhooks(webhooks: &[Webhook], owner: Option<i64>) -> String {
     let rows = webhooks.iter().map(|webhook| {
         vec![
             webhook.id.to_string(),
@@ -94,8 +106,11 @@ pub(super) fn webhooks(webhooks: &[Webhook]) -> String {
             webhook.url.clone(),
         ]
     });
-    let empty = "no webhooks yet: switchboard webhook add --owner N --url URL --method M";
-    table(&["ID", "OWNER", "METHOD", "STATE", "EVENTS", "URL"], rows, empty)
+    let empty = match owner {
+        None => "no webhooks yet: switchboard webhook add --owner N --url URL --method M".to_owned(),
+        Some(owner) => format!("owner {owner} has no webhooks"),
+    };
+    table(&["ID", "OWNER", "METHOD", "STATE", "EVENTS", "URL"], rows, &empty)
 }
 
 /// The members of an object, one a line.
