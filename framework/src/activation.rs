@@ -7,7 +7,7 @@ use log::kv::{Key, Source, Value, VisitSource};
 use switchboard_plugin_api::host::{PluginHost, ServiceAnswer};
 use switchboard_plugin_api::protocol::{self, KeyHead};
 use switchboard_plugin_api::{
-    AccessLevel, AuthMethod, LanguageFiles, LanguageInit, LanguageRequest, PluginError, RegistrationRequest, Trigger,
+    AuthMethod, LanguageFiles, LanguageInit, LanguageRequest, PluginError, RegistrationRequest, Trigger,
     WebhookRegistration,
 };
 
@@ -17,7 +17,6 @@ use crate::dispatcher::{self, CHANNEL};
 use crate::plugins::{Activation, Candidate, Folder, Refusal};
 use crate::registry::Minicomponent;
 use crate::run::{CallOptions, RunState, Subject};
-use crate::store::OwnerId;
 use crate::webhooks::check_form;
 
 /// Activates plugins in one host.
@@ -28,14 +27,7 @@ pub(crate) struct HostActivation<'a> {
 
 impl HostActivation<'_> {
     fn call<T: Trigger>(&self, minicomponent: &Arc<Minicomponent>, input: &T::Input) -> Result<T::Output, Refusal> {
-        let subject = Subject {
-            actor: None,
-            level: AccessLevel::ADMINISTRATOR,
-            owner: OwnerId(0),
-            subject: None,
-            task: None,
-            language: self.core.config.languages.default.clone(),
-        };
+        let subject = Subject::host(self.core);
         let run = Arc::new(RunState::new(Arc::clone(self.core), subject));
         let result = dispatcher::write_json(T::NUMBER, input)
             .and_then(|input| run.call(minicomponent, &input, CallOptions::default()))

@@ -45,6 +45,20 @@ pub(crate) struct Subject {
     pub(crate) language: String,
 }
 
+impl Subject {
+    /// The host itself, which may do everything, for the whole site.
+    pub(crate) fn host(core: &Core) -> Self {
+        Self {
+            actor: None,
+            level: AccessLevel::ADMINISTRATOR,
+            owner: OwnerId(0),
+            subject: None,
+            task: None,
+            language: core.config.languages.default.clone(),
+        }
+    }
+}
+
 /// What the minicomponents of one run share.
 pub(crate) struct RunState {
     pub(crate) core: Arc<Core>,
@@ -141,15 +155,7 @@ pub struct RunBuilder {
 
 impl RunBuilder {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        let language = core.config.languages.default.clone();
-        let subject = Subject {
-            actor: None,
-            level: AccessLevel::ADMINISTRATOR,
-            owner: OwnerId(0),
-            subject: None,
-            task: None,
-            language,
-        };
+        let subject = Subject::host(&core);
         Self { core, subject }
     }
 

@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
-use switchboard_plugin_api::{AccessLevel, DeliveryMode, HandlerKind, PluginError, TriggerNumber};
+use switchboard_plugin_api::{DeliveryMode, HandlerKind, PluginError, TriggerNumber};
 
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome, Work};
 use crate::dispatcher;
 use crate::registry::Minicomponent;
 use crate::run::{Call, CallOptions, Exchange, RunState, Subject};
-use crate::store::{AttemptResult, OwnerId, Started};
+use crate::store::{AttemptResult, Started};
 use crate::webhooks::delivery;
 
 /// The tasks of one host. It does not keep the host alive.
@@ -32,14 +32,11 @@ impl TaskWork {
         let task = &started.task;
         let number = TriggerNumber::try_from(task.number)
             .map_err(|error| PluginError::permanent(error.to_string()).with_code("corrupt"))?;
-        let subject = Subject {
-            actor: None,
-            level: AccessLevel::ADMINISTRATOR,
-            owner: started.event.as_ref().map_or(OwnerId(0), |event| event.owner),
-            subject: None,
-            task: started.event.as_ref().and_then(|event| event.task.clone()),
-            language: core.config.languages.default.clone(),
-        };
+        let mut subject = Subject::host(&core);
+        if let Some(event) = &started.event {
+            subject.owner = event.owner;
+            subject.task.clone_from(&event.task);
+        }
         let timeout = core.config.deferred.timeout;
         let mut run = RunState::new(core, subject);
         run.cause = Some((task.id, started.event.as_ref().map_or(0, |event| event.depth)));
