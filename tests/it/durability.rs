@@ -10,7 +10,7 @@ const SETTINGS: &str = "[egress]\nallow = [\"127.0.0.0/8\"]\n\n[deferred]\ntimeo
 
 /// Makes a data folder whose deliveries may take long, with more lines for `[deferred]`.
 fn patient_site(deferred: &str) -> Site {
-    let site = Site::with(&["webhook_none"]);
+    let site = Site::with(&["webhook_none", "fixture_probe"]);
     site.settings(&format!("{SETTINGS}{deferred}\n"));
     site
 }
@@ -101,9 +101,18 @@ fn a_stop_waits_for_a_delivery_in_flight() {
 
 #[test]
 fn a_delivery_that_outlasts_the_grace_is_given_back_and_is_no_attempt() {
+    check_given_back("none");
+}
+
+#[test]
+fn a_synchronous_handler_that_outlasts_the_grace_is_given_back_as_well() {
+    check_given_back("probe_sync");
+}
+
+fn check_given_back(method: &str) {
     let site = patient_site("grace = \"100ms\"");
     let receiver = first_hangs();
-    site.add_webhook(62, &receiver.url("hook"), "none", &[]);
+    site.add_webhook(62, &receiver.url("hook"), method, &[]);
     let serving = site.serve();
     let id = task_of(&site.emit(62, "booking_added", "{}"));
     drop(receiver.wait_for(1));

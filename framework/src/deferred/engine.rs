@@ -1,5 +1,6 @@
 //! The thread that owns the scheduler, and the threads that run synchronous handlers.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,7 +17,7 @@ use super::{CHANNEL, RetryPolicy, TaskOutcome, Work};
 use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::runtime::AsyncRuntime;
-use crate::store::{Store, TaskHead, TaskId};
+use crate::store::{Lease, Store, TaskHead, TaskId};
 
 /// Longest sleep of the scheduler's thread while tasks wait for their time, so that a change of the wall clock is seen.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) log: ChannelLog,
     pub(super) clock: Clock,
     pub(super) outcomes: Outcomes,
+    /// The runs of synchronous handlers that go on in threads, which nobody can end.
+    pub(super) in_threads: Mutex<HashMap<TaskId, Lease>>,
 }
 
 enum Message {
@@ -77,7 +80,15 @@ impl Deferred {
         pending: Vec<TaskHead>,
     ) -> std::io::Result<Self> {
         let Settings { limits, retry, grace } = settings;
-        let shared = Arc::new(Shared { store, work, retry, log, clock, outcomes: Outcomes::default() });
+        let shared = Arc::new(Shared {
+            store,
+            work,
+            retry,
+            log,
+            clock,
+            outcomes: Outcomes::default(),
+            in_threads: Mutex::default(),
+        });
         let (messages, inbox) = unbounded();
         let pool = Pool::start(limits.threads, &shared, &messages)?;
         let mut engine = Engine {
@@ -203,9 +214,10 @@ impl Engine {
             self.drain(Instant::now() + Duration::from_secs(2));
         }
         let left: Vec<TaskId> = self.scheduler.running_ids().collect();
+        self.shared.give_back();
         if !left.is_empty() {
             log::warn!(logger: self.shared.log, target: CHANNEL, tasks = left.len();
-                "handlers did not end in time; their tasks are found at the next start");
+                "handlers did not end in time; their tasks run again at the next start");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Runs one task: start on disk, handler, end on disk.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use switchboard_plugin_api::PluginError;
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use super::engine::Shared;
 use super::{CHANNEL, Ending, Outcome, TaskOutcome};
 use crate::error::Chain;
-use crate::store::{AttemptResult, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
+use crate::store::{AttemptResult, Lease, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
 
 /// Wait between tries to write to a store that fails, for example because its disk is full.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -60,9 +61,11 @@ impl Shared {
             Err(error) => return self.not_started(head, &error),
         };
         let Some(started) = started else { return Ended { id: head.id, next: None } };
+        self.in_threads().insert(head.id, started.lease);
         // The handler's own panics are caught in the plugin; this one is for the host's.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
             .unwrap_or_else(|_| Outcome::failed(PluginError::retryable("the host failed inside")));
+        self.in_threads().remove(&head.id);
         let (written, ending) = self.ending(&started, Some(outcome));
         loop {
             match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).wait() {
@@ -78,6 +81,22 @@ impl Shared {
         }
     }
 
+    /// Gives back the tasks of synchronous handlers that do not return. Their results, should they come, are late ones.
+    pub(super) fn give_back(&self) {
+        let left: Vec<_> = self.in_threads().drain().collect();
+        for (id, lease) in left {
+            let given = self.store.finish(id, lease, Ending::Release, interrupted(self.now())).wait();
+            if let Err(error) = given {
+                log::error!(logger: self.log, target: CHANNEL, task = id.to_string(), error = Chain(&error).to_string();
+                    "an interrupted task cannot be given back; it is found at the next start");
+            }
+        }
+    }
+
+    fn in_threads(&self) -> MutexGuard<'_, HashMap<TaskId, Lease>> {
+        self.in_threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ending(&self, started: &Started, outcome: Option<Outcome>) -> (AttemptResult, Ending) {
         let now = self.now();
         match outcome {
@@ -85,17 +104,7 @@ impl Shared {
                 let ending = self.retry.ending(&outcome, started.task.attempts, now, fastrand::f64());
                 (outcome.attempt_result(now), ending)
             }
-            None => {
-                let written = AttemptResult {
-                    ended_at: now,
-                    outcome: "interrupted".into(),
-                    status: None,
-                    detail: Some("the host stopped while the attempt was made".into()),
-                    url: None,
-                    response: None,
-                };
-                (written, Ending::Release)
-            }
+            None => (interrupted(now), Ending::Release),
         }
     }
 
@@ -147,5 +156,17 @@ impl Shared {
 
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.now())
+    }
+}
+
+/// What is written down about an attempt that a stop of the host interrupted.
+fn interrupted(now: Timestamp) -> AttemptResult {
+    AttemptResult {
+        ended_at: now,
+        outcome: "interrupted".into(),
+        status: None,
+        detail: Some("the host stopped while the attempt was made".into()),
+        url: None,
+        response: None,
     }
 }

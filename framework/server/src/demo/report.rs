@@ -98,7 +98,9 @@ impl Report {
             ]
         });
         let mut text = table(&header, rows, "no webhooks");
-        text.push_str("\n\n");
+        text.push_str(
+            "\n\nat most 4 requests to a webhook are under way at once; waiting behind them counts as delivery time\n",
+        );
         if self.adds_up() {
             text.push_str("it adds up: every event reached its owner's webhooks and the site's, once, and no other\n");
         } else {
