@@ -32,3 +32,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The code of the guide for plugin authors, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-plugins.md")]
+pub struct WritingPlugins;
