@@ -11,6 +11,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{self, Command, LogQuery, TaskQuery};
 use crate::exit::{self, CommandFailed};
+use crate::scaffold::{self, Kind};
 use crate::{control, demo, output, serve};
 
 /// Loads native plugins, announces events to them and delivers webhooks durably.
@@ -98,6 +99,20 @@ struct Emit {
 enum Plugin {
     /// List the files in the plugin folders and what became of each
     List,
+    /// Write a complete plugin crate to start from
+    New {
+        /// Name of the crate, such as webhook-api-key
+        name: String,
+        /// What the plugin does
+        #[arg(long, value_enum, default_value_t)]
+        kind: Kind,
+        /// Folder in which the crate's folder is made
+        #[arg(long, default_value = ".", value_name = "D")]
+        dir: PathBuf,
+        /// Folder of plugin-api in a checkout; found by itself when it is near
+        #[arg(long, value_name = "DIR")]
+        api: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -215,6 +230,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let data = cli.data.unwrap_or_else(|| PathBuf::from("switchboard-data"));
     let reply = match cli.command {
         Sub::Serve { listen } => return serve::run(&data, listen),
+        Sub::Plugin(Plugin::New { name, kind, dir, api }) => scaffold::new_plugin(&name, kind, &dir, api)?,
         Sub::Log(Log::List) => command::log_list(&data)?,
         Sub::Log(Log::Show(query)) => command::log_show(&data, &query)?,
         other => control::perform(&data, command(other)?)?,
@@ -258,7 +274,9 @@ fn command(sub: Sub) -> Result<Command> {
         Sub::Task(Task::List(query)) => Command::TaskList(query),
         Sub::Task(Task::Show { id }) => Command::TaskShow { id },
         Sub::Task(Task::Retry { id }) => Command::TaskRetry { id },
-        Sub::Serve { .. } | Sub::Demo { .. } | Sub::Log(_) => return Err(anyhow!("this command needs no host")),
+        Sub::Serve { .. } | Sub::Demo { .. } | Sub::Log(_) | Sub::Plugin(Plugin::New { .. }) => {
+            return Err(anyhow!("this command needs no host"));
+        }
     })
 }
 

@@ -78,7 +78,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn new(json: impl Serialize, text: impl Into<String>) -> Result<Self> {
+    pub(crate) fn new(json: impl Serialize, text: impl Into<String>) -> Result<Self> {
         Ok(Self { json: serde_json::to_value(json)?, text: text.into(), exit: 0 })
     }
 }

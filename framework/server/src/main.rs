@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod exit;
 mod output;
+mod scaffold;
 mod serve;
 
 use std::process::ExitCode;
