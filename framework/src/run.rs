@@ -7,6 +7,7 @@
 mod call;
 mod error;
 mod outbox;
+mod services;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -401,27 +402,45 @@ impl Drop for Run {
     }
 }
 
-fn finish(state: &Arc<RunState>) -> Result<Finished, FinishError> {
-    let end = RunEnd::from_outbox(state);
-    for number in [AfterRun::NUMBER, EndOfRun::NUMBER] {
-        let input = dispatcher::write_json(number, &end).map_err(|source| FinishError::Input { source })?;
-        // Failures are logged where they happen; a watcher that fails does not undo what was announced.
-        drop(state.broadcast(number, &input, 0));
+/// Ends a run; see [`Run::finish`].
+pub(crate) fn finish(state: &Arc<RunState>) -> Result<Finished, FinishError> {
+    // What a watcher announces is told to the watchers as well, in a round of its own.
+    let mut told = 0;
+    for round in 0..MAX_ROUNDS {
+        let end = RunEnd::from_outbox(state, told);
+        if round > 0 && end.announced.is_empty() {
+            break;
+        }
+        told += end.announced.len();
+        tell(state, AfterRun::NUMBER, &end)?;
     }
+    tell(state, EndOfRun::NUMBER, &RunEnd::from_outbox(state, 0))?;
     outbox::commit(state).map_err(|source| FinishError::Store { source })
 }
 
+/// Most rounds of 99994 in one run.
+const MAX_ROUNDS: usize = 3;
+
+fn tell(state: &Arc<RunState>, number: TriggerNumber, end: &RunEnd) -> Result<(), FinishError> {
+    let input = dispatcher::write_json(number, end).map_err(|source| FinishError::Input { source })?;
+    // Failures are logged where they happen; a watcher that fails does not undo what was announced.
+    drop(state.broadcast(number, &input, 0));
+    Ok(())
+}
+
 trait FromOutbox {
-    fn from_outbox(state: &RunState) -> Self;
+    /// Tells what was announced, without the first `told`.
+    fn from_outbox(state: &RunState, told: usize) -> Self;
 }
 
 impl FromOutbox for RunEnd {
-    fn from_outbox(state: &RunState) -> Self {
+    fn from_outbox(state: &RunState, told: usize) -> Self {
         let mut end = RunEnd::default();
         end.task.clone_from(&state.subject.task);
         end.announced = state.with_outbox(|outbox| {
             outbox
                 .events()
+                .skip(told)
                 .map(|event| {
                     let mut announced = Announced::default();
                     announced.event_id = event.id.to_string();

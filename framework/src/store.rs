@@ -152,6 +152,22 @@ pub trait Store: Send + Sync + sealed::Sealed {
     ///
     /// When the store cannot be read.
     fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError>;
+    /// Returns what a plugin keeps under a key, unless it has expired.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn plugin_value(&self, plugin: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Keeps a value for a plugin until `expires_at`, or for good; `None` removes it. Expired values of the plugin go in
+    /// the same commit.
+    fn set_plugin_value(
+        &self,
+        plugin: String,
+        key: String,
+        value: Option<Vec<u8>>,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Receipt<()>;
     /// Writes what is waiting and closes the store. Later operations fail with [`StoreError::Closed`].
     fn close(&self);
 }

@@ -4,13 +4,17 @@ use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
-use switchboard_plugin_api::{DeliveryMode, HandlerKind, PluginError, TriggerNumber};
+use switchboard_plugin_api::host::Payload;
+use switchboard_plugin_api::{
+    DeferredDelivery, DeliveryMode, HandlerKind, ImmediateDelivery, PluginError, Trigger, TriggerNumber,
+};
 
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome, Work};
 use crate::dispatcher;
+use crate::error::Chain;
 use crate::registry::Minicomponent;
-use crate::run::{Call, CallOptions, Exchange, RunState, Subject};
+use crate::run::{self, Call, CallOptions, Exchange, RunState, Subject};
 use crate::store::{AttemptResult, Started};
 use crate::webhooks::delivery;
 
@@ -77,7 +81,8 @@ impl Work for TaskWork {
             Err(error) => return Outcome::failed(error),
         };
         options.cancelled = Some(cancelled);
-        delivery::outcome(run.call(&minicomponent, &input, options), &exchanges)
+        let result = run.call(&minicomponent, &input, options);
+        outcome(&run, &minicomponent, result, &exchanges)
     }
 
     fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
@@ -87,8 +92,9 @@ impl Work for TaskWork {
                 Err(error) => return Outcome::failed(error),
             };
             let log = run.core.log.clone();
-            let call = Arc::new(Call::new(run, &minicomponent, options));
-            delivery::outcome(dispatcher::call_async(&minicomponent, &log, call, input).await, &exchanges)
+            let call = Arc::new(Call::new(Arc::clone(&run), &minicomponent, options));
+            let result = dispatcher::call_async(&minicomponent, &log, call, input).await;
+            outcome(&run, &minicomponent, result, &exchanges)
         })
     }
 
@@ -96,5 +102,27 @@ impl Work for TaskWork {
         if let Some(core) = self.0.upgrade() {
             delivery::ended(&core, started, written, ending);
         }
+    }
+}
+
+/// Commits what the handler announced, when it succeeded, and makes the outcome of the attempt.
+fn outcome(
+    run: &Arc<RunState>,
+    minicomponent: &Minicomponent,
+    result: Result<Payload, PluginError>,
+    exchanges: &Mutex<Vec<Exchange>>,
+) -> Outcome {
+    let result = result.and_then(|value| {
+        if run.with_outbox(|outbox| outbox.is_empty()) {
+            return Ok(value);
+        }
+        let finished = run.core.runtime.blocking(|| run::finish(run));
+        finished.map(|_| value).map_err(|error| PluginError::retryable(Chain(&error).to_string()).with_code("store"))
+    });
+    let delivers = [ImmediateDelivery::NUMBER, DeferredDelivery::NUMBER].contains(&minicomponent.number);
+    match result {
+        // Only deliveries give `Delivered`; what another trigger gives is nobody's business here.
+        Ok(_) if !delivers => Outcome { result: Ok(None), status: None, url: None, response: None },
+        result => delivery::outcome(result, exchanges),
     }
 }

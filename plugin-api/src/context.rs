@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::abi::HostCall;
 use crate::http::Http;
-use crate::protocol::{self, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue};
+use crate::protocol::{
+    self, AnnounceHead, DeferHead, KeepHead, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+};
 use crate::{PluginError, Trigger, TriggerNumber};
 
 /// What one call may ask of the host. A handler gets it as its second argument; it is good for that call only.
@@ -141,6 +143,75 @@ impl<'a> Context<'a> {
         Ok(reply.values.into_iter().map(|value| (value.name.clone(), read_value(T::NUMBER, value))).collect())
     }
 
+    /// Returns what this plugin keeps from call to call, such as a token that is good for an hour.
+    #[must_use]
+    pub fn kept(&self) -> Kept<'_, 'a> {
+        Kept { context: self }
+    }
+
+    /// Makes a deferred task: the minicomponent `name` of trigger `T` runs in the background, at least once, no earlier
+    /// than `delay` from now. It is on disk when this returns. Returns the id of the task.
+    ///
+    /// # Errors
+    ///
+    /// When the input cannot be written, is larger than 256 KiB, or the host's store cannot take it (retryable).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn later(cx: &Context, arguments: &Arguments) -> Result<i64, PluginError> {
+    ///     cx.defer::<PublicTask>("send_report", arguments, Duration::from_secs(60 * 60))
+    /// }
+    /// ```
+    pub fn defer<T: Trigger>(&self, name: &str, input: &T::Input, delay: Duration) -> Result<i64, PluginError> {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let head = DeferHead { number: T::NUMBER.get(), name: name.into(), delay_ms };
+        let (reply, _) = self.service(protocol::DEFER, &head, &serde_json::to_vec(input)?)?;
+        Ok(serde_json::from_slice(&reply)?)
+    }
+
+    /// Announces an event to the webhooks of the run's owner and of the whole site. It is committed when the run ends; in
+    /// a deferred task, when its handler has succeeded. Returns the id of the event.
+    ///
+    /// # Errors
+    ///
+    /// A permanent error when the name cannot be used, the data is no JSON object or larger than 256 KiB, or when too many
+    /// events have caused one another (three is the limit).
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    /// use switchboard_plugin_api::serde_json::json;
+    ///
+    /// fn tell(cx: &Context) -> Result<String, PluginError> {
+    ///     cx.announce("tariffs_updated", &json!({ "property_uid": 7 }))
+    /// }
+    /// ```
+    pub fn announce(&self, event: &str, data: &impl Serialize) -> Result<String, PluginError> {
+        let head = AnnounceHead { event: event.into(), owner: None };
+        let (reply, _) = self.service(protocol::ANNOUNCE, &head, &serde_json::to_vec(data)?)?;
+        Ok(serde_json::from_slice(&reply)?)
+    }
+
+    /// Returns a setting as a value of another type, such as a number; `None` when it is not set or empty.
+    ///
+    /// # Errors
+    ///
+    /// A permanent error that names the setting when its text cannot be read.
+    ///
+    /// ```
+    /// # fn limit(cx: &switchboard_plugin_api::Context) -> Result<u32, switchboard_plugin_api::PluginError> {
+    /// Ok(cx.parsed_setting::<u32>("limit")?.unwrap_or(10))
+    /// # }
+    /// ```
+    pub fn parsed_setting<V: core::str::FromStr>(&self, key: &str) -> Result<Option<V>, PluginError> {
+        let Some(text) = self.setting(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| {
+            PluginError::permanent(format!("the setting `{key}` cannot be read: correct it and try again"))
+                .with_code("bad_settings")
+        })
+    }
+
     fn fire(&self, number: TriggerNumber, name: Option<&str>, input: &[u8]) -> Result<TriggerReply, PluginError> {
         let head = TriggerHead { number: number.get(), name: name.map(Into::into) };
         let (reply, _) = self.service(protocol::TRIGGER, &head, input)?;
@@ -177,6 +248,75 @@ fn read_value<O: DeserializeOwned>(number: TriggerNumber, value: TriggerValue) -
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("time_left", &self.time_left()).finish_non_exhaustive()
+    }
+}
+
+/// What a plugin keeps from call to call, on disk. Other plugins do not see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'c, 'a> {
+    context: &'c Context<'a>,
+}
+
+impl Kept<'_, '_> {
+    /// Returns the value under `key`; `None` when there is none or it has expired.
+    ///
+    /// # Errors
+    ///
+    /// A permanent error when the value is not a `V`; a retryable one when the host's store cannot be read.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn token(cx: &Context) -> Result<String, PluginError> {
+    ///     if let Some(token) = cx.kept().get("token")? {
+    ///         return Ok(token);
+    ///     }
+    ///     let token = "fetched".to_owned();
+    ///     cx.kept().set_for("token", &token, Duration::from_secs(3540))?;
+    ///     Ok(token)
+    /// }
+    /// ```
+    pub fn get<V: DeserializeOwned>(&self, key: &str) -> Result<Option<V>, PluginError> {
+        let (found, value) = self.context.service(protocol::KEPT_GET, &KeyHead { key: key.into() }, &[])?;
+        if &found[..] != b"true" {
+            return Ok(None);
+        }
+        serde_json::from_slice(&value)
+            .map(Some)
+            .map_err(|error| PluginError::permanent(format!("the kept value `{key}` is of another type: {error}")))
+    }
+
+    /// Keeps a value until it is set anew or removed. It is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// A permanent error when the key is longer than 200 bytes or the value larger than 64 KiB; a retryable one when the
+    /// host's store cannot take it.
+    pub fn set(&self, key: &str, value: &impl Serialize) -> Result<(), PluginError> {
+        self.keep(key, None, &serde_json::to_vec(value)?)
+    }
+
+    /// Keeps a value for a time; see [`Kept::set`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Kept::set`].
+    pub fn set_for(&self, key: &str, value: &impl Serialize, time: Duration) -> Result<(), PluginError> {
+        self.keep(key, Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), &serde_json::to_vec(value)?)
+    }
+
+    /// Removes the value under `key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A retryable error when the host's store cannot be written.
+    pub fn remove(&self, key: &str) -> Result<(), PluginError> {
+        self.keep(key, None, &[])
+    }
+
+    fn keep(&self, key: &str, expires_ms: Option<u64>, value: &[u8]) -> Result<(), PluginError> {
+        self.context.service(protocol::KEPT_SET, &KeepHead { key: key.into(), expires_ms }, value).map(drop)
     }
 }
 

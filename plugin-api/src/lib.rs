@@ -75,7 +75,7 @@ mod record;
 mod registry;
 mod triggers;
 
-pub use context::{Context, Showtime};
+pub use context::{Context, Kept, Showtime};
 pub use error::{ErrorKind, PluginError};
 pub use http::{Http, RequestBuilder, Response};
 pub use info::PluginInfo;

@@ -20,6 +20,14 @@ pub const SHOWTIME_GET: &str = "showtime_get";
 pub const SHOWTIME_SET: &str = "showtime_set";
 /// `trigger`: fires a number with the body as payload.
 pub const TRIGGER: &str = "trigger";
+/// `kept_get`: a value that the plugin keeps. The reply's head is `true` and its body the value's JSON, or `false`.
+pub const KEPT_GET: &str = "kept_get";
+/// `kept_set`: keeps the body (JSON) under a key; an empty body removes it.
+pub const KEPT_SET: &str = "kept_set";
+/// `defer`: makes a deferred task with the body as payload; the reply's head is its id.
+pub const DEFER: &str = "defer";
+/// `announce`: announces an event with the body (a JSON object) as its properties; the reply's head is its id.
+pub const ANNOUNCE: &str = "announce";
 /// `run`: who runs, for whom, in which language.
 pub const RUN: &str = "run";
 
@@ -79,6 +87,41 @@ pub struct TriggerValue {
     /// Wait that the failure asks for.
     #[serde(default)]
     pub retry_after_ms: Option<u64>,
+}
+
+/// Head of [`KEPT_SET`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeepHead<'a> {
+    /// The key.
+    #[serde(borrow)]
+    pub key: std::borrow::Cow<'a, str>,
+    /// After how many milliseconds the value expires; never when `None`.
+    #[serde(default)]
+    pub expires_ms: Option<u64>,
+}
+
+/// Head of [`DEFER`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeferHead<'a> {
+    /// The number.
+    pub number: u32,
+    /// The event name.
+    #[serde(borrow)]
+    pub name: std::borrow::Cow<'a, str>,
+    /// After how many milliseconds it is due.
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+/// Head of [`ANNOUNCE`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AnnounceHead<'a> {
+    /// Name of the event.
+    #[serde(borrow)]
+    pub event: std::borrow::Cow<'a, str>,
+    /// Owner whose event it is; the run's when `None`.
+    #[serde(default)]
+    pub owner: Option<i64>,
 }
 
 /// Head of [`HTTP`]; the request's body is beside it.

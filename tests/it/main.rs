@@ -6,6 +6,7 @@ mod command_line;
 mod delivery;
 mod dispatch;
 mod durability;
+mod from_inside;
 mod house;
 mod isolation;
 mod library;

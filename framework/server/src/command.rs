@@ -217,6 +217,7 @@ fn trigger(
             run.trigger_one(number, name, payload.as_bytes()).map_err(|error| failed(FAILED, &error))?
         }
     };
+    run.finish().map_err(|error| failed(FAILED, &error))?;
     let mut reply = Reply::new(show::broadcast_json(&broadcast), show::broadcast(&broadcast))?;
     if broadcast.values.iter().any(|value| value.result.is_err()) {
         reply.exit = FAILED;

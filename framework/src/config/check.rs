@@ -78,6 +78,9 @@ impl Source<'_> {
     fn check_keys(&self, table: &DeTable<'_>) -> Result<(), ConfigError> {
         for (section, value) in table {
             let name: &str = section.get_ref();
+            if name == PLUGINS {
+                continue;
+            }
             let Some(keys) = keys_of_section(name) else {
                 return Err(self.unknown(name.to_owned(), section.span(), "", name));
             };
@@ -185,6 +188,9 @@ fn outside_time(value: Duration, range: RangeInclusive<Duration>) -> Option<Stri
     let (start, end) = range.into_inner();
     outside(HumanDuration(value), HumanDuration(start)..=HumanDuration(end))
 }
+
+/// The section whose keys are the plugins' affair.
+const PLUGINS: &str = "plugins";
 
 fn keys_of_section(section: &str) -> Option<&'static [&'static str]> {
     match section {

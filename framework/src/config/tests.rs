@@ -159,3 +159,11 @@ fn a_file_that_is_not_toml_is_named_with_the_line() {
     std::fs::write(folder.path().join(FILE_NAME), b"\xff").unwrap();
     assert!(matches!(Config::load(folder.path()), Err(ConfigError::Read { .. })));
 }
+
+#[test]
+fn plugins_have_settings_of_their_own() {
+    let config = Config::parse("[plugins.hello]\ngreeting = \"Moin\"\n", Path::new("switchboard.toml")).unwrap();
+    assert_eq!(config.plugin_setting("hello", "greeting").as_deref(), Some("Moin"));
+    assert_eq!(config.plugin_setting("hello", "other"), None);
+    assert_eq!(config.plugin_setting("other", "greeting"), None);
+}

@@ -20,6 +20,10 @@ const SERVICES: &[&str] = &[
     protocol::SHOWTIME_SET,
     protocol::TRIGGER,
     protocol::RUN,
+    protocol::KEPT_GET,
+    protocol::KEPT_SET,
+    protocol::DEFER,
+    protocol::ANNOUNCE,
 ];
 
 /// Returns the manifest of a library that this host can open.

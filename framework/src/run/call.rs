@@ -12,7 +12,7 @@ use switchboard_plugin_api::protocol::{
 };
 use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
-use super::{RunState, UNLIMITED};
+use super::{RunState, UNLIMITED, services};
 use crate::dispatcher::HandlerValue;
 use crate::egress::{EgressError, Request, Response};
 use crate::language::Argument;
@@ -142,6 +142,10 @@ impl CallHost for Call {
             protocol::SHOWTIME_SET => self.showtime_set(head, body),
             protocol::TRIGGER => self.trigger(head, body),
             protocol::RUN => self.run_reply(),
+            protocol::KEPT_GET => services::kept_get(&self.run, &self.plugin, head),
+            protocol::KEPT_SET => services::kept_set(&self.run, &self.plugin, head, body),
+            protocol::DEFER => services::defer(&self.run, &self.plugin, head, body),
+            protocol::ANNOUNCE => services::announce(&self.run, head, body),
             webhooks::FAN_OUT => webhooks::fan_out(&self.run, head),
             protocol::HTTP => {
                 let answer = self.run.core.runtime.wait(self.http(head, body.to_vec())?);
@@ -172,7 +176,7 @@ impl CallHost for Call {
     }
 }
 
-fn found(value: Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn found(value: Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
     match value {
         Some(value) => (b"true".to_vec(), value),
         None => (b"false".to_vec(), Vec::new()),

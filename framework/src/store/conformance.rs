@@ -27,6 +27,7 @@ const CASES: &[Case] = &[
     ("tasks are listed by state, webhook and event, in pages", listing),
     ("an event goes to its owner's webhooks and to the site's", webhooks_for),
     ("removing a webhook ends its tasks", removal),
+    ("a plugin's values are its own and expire", plugin_values),
 ];
 
 /// Runs every case on a fresh store.
@@ -304,4 +305,22 @@ fn removal(store: &dyn Store) {
     assert!(finish(store, heads[0].id, lease, Ending::Done));
     let next = store.add_webhook(self::webhook(62), Timestamp(6)).wait().unwrap();
     assert!(next.id > webhook.id, "an id is never used twice");
+}
+
+fn plugin_values(store: &dyn Store) {
+    let set = |plugin: &str, key: &str, value: Option<&[u8]>, expires_at: Option<i64>, now: i64| {
+        let (value, expires_at) = (value.map(<[u8]>::to_vec), expires_at.map(Timestamp));
+        store.set_plugin_value(plugin.into(), key.into(), value, expires_at, Timestamp(now)).wait().unwrap();
+    };
+    let get = |plugin: &str, key: &str, now: i64| store.plugin_value(plugin, key, Timestamp(now)).unwrap();
+    set("a", "token", Some(b"1"), Some(100), 0);
+    set("b", "token", Some(b"2"), None, 0);
+    assert_eq!(get("a", "token", 99), Some(b"1".to_vec()));
+    assert_eq!(get("a", "token", 100), None);
+    assert_eq!(get("b", "token", i64::MAX), Some(b"2".to_vec()));
+    assert_eq!(get("b", "other", 0), None);
+    set("a", "token", Some(b"3"), None, 50);
+    assert_eq!(get("a", "token", 200), Some(b"3".to_vec()));
+    set("a", "token", None, None, 50);
+    assert_eq!(get("a", "token", 50), None);
 }

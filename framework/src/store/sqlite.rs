@@ -177,6 +177,23 @@ impl Store for SqliteStore {
         self.read(|connection| read::webhooks_for(connection, owner))
     }
 
+    fn plugin_value(&self, plugin: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| read::plugin_value(connection, plugin, key, now))
+    }
+
+    fn set_plugin_value(
+        &self,
+        plugin: String,
+        key: String,
+        value: Option<Vec<u8>>,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Receipt<()> {
+        self.writer.submit(Sync::Full, move |connection| {
+            write::set_plugin_value(connection, &plugin, &key, value.as_deref(), expires_at, now)
+        })
+    }
+
     fn close(&self) {
         self.writer.stop();
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -253,6 +270,19 @@ mod tests {
         let other = folder.path().join("other.db");
         Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1);").unwrap();
         check_refused(&fs::read(&other).unwrap(), "a SQLite database of another program");
+    }
+
+    #[test]
+    fn a_store_of_an_older_version_is_brought_forward_and_keeps_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).unwrap();
+        let heads = conformance::accept(&store, 2);
+        drop(store);
+        let path = folder.path().join("switchboard.db");
+        Connection::open(&path).unwrap().execute_batch("DROP TABLE plugin_value; PRAGMA user_version = 1;").unwrap();
+        let store = open(folder.path()).unwrap();
+        assert_eq!(store.pending().unwrap(), heads);
+        assert_eq!(store.plugin_value("p", "k", Timestamp(0)).unwrap(), None);
     }
 
     #[test]

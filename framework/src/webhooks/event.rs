@@ -12,6 +12,9 @@ use crate::store::{EventId, NewEvent, OwnerId, Timestamp};
 /// Largest body of an event, in bytes.
 pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
 
+/// How many events may cause one another, so that a plugin that answers its own event does not go on for ever.
+const MAX_DEPTH: u32 = 3;
+
 /// Longest name of an event, in bytes.
 const MAX_NAME_BYTES: usize = 100;
 
@@ -45,6 +48,14 @@ pub enum AnnounceError {
         /// Length of the body.
         bytes: usize,
     },
+    /// Too many events have caused one another.
+    #[error(
+        "the event is the {depth}th in a chain of causes, at most {MAX_DEPTH} are allowed: a handler that announces answers to itself must not"
+    )]
+    TooDeep {
+        /// How many causes lie before it.
+        depth: u32,
+    },
     /// The owner is negative.
     #[error("`{owner}` is no owner: 0 is the whole site, owners are positive numbers")]
     Owner {
@@ -67,13 +78,17 @@ pub(crate) fn build(run: &RunState, name: &str, data: &str, owner: OwnerId) -> R
     if owner.0 < 0 {
         return Err(AnnounceError::Owner { owner: owner.0 });
     }
+    let depth = run.cause.map_or(0, |(_, depth)| depth + 1);
+    if depth > MAX_DEPTH {
+        return Err(AnnounceError::TooDeep { depth });
+    }
     Ok(NewEvent {
         id: EventId::new(),
         name: name.to_owned(),
         owner,
         task: run.subject.task.clone(),
         cause: run.cause.map(|(task, _)| task),
-        depth: run.cause.map_or(0, |(_, depth)| depth + 1),
+        depth,
         body: body(name, data, owner)?,
         at: Timestamp(run.core.clock.now()),
     })

@@ -148,6 +148,16 @@ pub(super) fn webhooks_for(connection: &Connection, owner: OwnerId) -> Result<Ve
     all(connection, &sql, params![owner.0], read_webhook)?.into_iter().collect()
 }
 
+pub(super) fn plugin_value(
+    connection: &Connection,
+    plugin: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT value FROM plugin_value WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)";
+    one(connection, sql, params![plugin, key, now.0], |row| row.get(0))
+}
+
 fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreError>> {
     let id = TaskId(row.get(0)?);
     let state: i64 = row.get(8)?;

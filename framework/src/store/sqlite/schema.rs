@@ -16,7 +16,8 @@ const APPLICATION_ID: i32 = 0x5357_4244;
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Each brings a file from the version before it to its own. They are never changed, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE event (
         id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, owner INTEGER NOT NULL, task TEXT, cause INTEGER,
         depth INTEGER NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL
@@ -44,7 +45,13 @@ const MIGRATIONS: &[&str] = &["
         created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX webhook_owner ON webhook (owner, id);
-"];
+",
+    "
+    CREATE TABLE plugin_value (
+        plugin TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, expires_at INTEGER, PRIMARY KEY (plugin, key)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Opens the file for writing, after looking at it without SQLite, which would leave files of its own beside a foreign
 /// one.

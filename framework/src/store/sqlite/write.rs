@@ -210,6 +210,23 @@ pub(super) fn remove_webhook(connection: &Connection, id: WebhookId, now: Timest
     Ok(true)
 }
 
+pub(super) fn set_plugin_value(
+    connection: &Connection,
+    plugin: &str,
+    key: &str,
+    value: Option<&[u8]>,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM plugin_value WHERE plugin = ? AND (key = ? OR expires_at <= ?)";
+    execute(connection, sql, params![plugin, key, now.0])?;
+    if let Some(value) = value {
+        let sql = "INSERT INTO plugin_value (plugin, key, value, expires_at) VALUES (?, ?, ?, ?)";
+        execute(connection, sql, params![plugin, key, value, expires_at.map(|at| at.0)])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

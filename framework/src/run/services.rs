@@ -1,0 +1,88 @@
+//! Services of a call that reach the store: kept values, deferred tasks, announced events.
+
+use switchboard_plugin_api::host::ServiceAnswer;
+use switchboard_plugin_api::protocol::{AnnounceHead, DeferHead, KeepHead, KeyHead};
+use switchboard_plugin_api::{PluginError, TriggerNumber};
+
+use super::RunState;
+use super::call::found;
+use crate::error::Chain;
+use crate::store::{Acceptance, NewTask, OwnerId, StoreError, Timestamp};
+use crate::webhooks;
+
+/// Longest key of a kept value, in bytes.
+const MAX_KEY_BYTES: usize = 200;
+/// Largest kept value, in bytes.
+const MAX_VALUE_BYTES: usize = 64 << 10;
+/// Largest payload of a deferred task, in bytes.
+const MAX_PAYLOAD_BYTES: usize = 256 << 10;
+
+fn failed(error: &StoreError) -> PluginError {
+    PluginError::retryable(Chain(error).to_string()).with_code("store")
+}
+
+fn now(run: &RunState) -> Timestamp {
+    Timestamp(run.core.clock.now())
+}
+
+/// A point in time after `wait_ms`.
+fn after(now: Timestamp, wait_ms: u64) -> Timestamp {
+    Timestamp(now.0.saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX)))
+}
+
+pub(super) fn kept_get(run: &RunState, plugin: &str, head: &[u8]) -> ServiceAnswer {
+    let head: KeyHead<'_> = serde_json::from_slice(head)?;
+    let value = run.core.store.plugin_value(plugin, &head.key, now(run)).map_err(|error| failed(&error))?;
+    Ok(found(value))
+}
+
+pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
+    let head: KeepHead<'_> = serde_json::from_slice(head)?;
+    if head.key.len() > MAX_KEY_BYTES {
+        return Err(PluginError::permanent(format!("the key of a kept value has at most {MAX_KEY_BYTES} bytes")));
+    }
+    if body.len() > MAX_VALUE_BYTES {
+        return Err(PluginError::permanent(format!("a kept value has at most {MAX_VALUE_BYTES} bytes")));
+    }
+    let now = now(run);
+    let expires_at = head.expires_ms.map(|wait_ms| after(now, wait_ms));
+    let value = (!body.is_empty()).then(|| body.to_vec());
+    let kept = run.core.store.set_plugin_value(plugin.to_owned(), head.key.into_owned(), value, expires_at, now);
+    run.core.runtime.blocking(|| kept.wait()).map_err(|error| failed(&error))?;
+    Ok((Vec::new(), Vec::new()))
+}
+
+pub(super) fn defer(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
+    let head: DeferHead<'_> = serde_json::from_slice(head)?;
+    let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
+    if body.len() > MAX_PAYLOAD_BYTES {
+        let message =
+            format!("the input of a deferred task has at most {MAX_PAYLOAD_BYTES} bytes, this has {}", body.len());
+        return Err(PluginError::permanent(message));
+    }
+    let task = NewTask {
+        event: None,
+        webhook: None,
+        number: number.get(),
+        name: head.name.into_owned(),
+        key: format!("plugin:{plugin}"),
+        host: None,
+        payload: Some(body.to_vec()),
+        run_at: after(now(run), head.delay_ms),
+    };
+    let accepted = run.core.store.accept(Acceptance { events: Vec::new(), tasks: vec![task] });
+    let heads = run.core.runtime.blocking(|| accepted.wait()).map_err(|error| failed(&error))?;
+    let id = heads.first().map(|head| head.id);
+    run.core.ready(heads);
+    Ok((serde_json::to_vec(&id)?, Vec::new()))
+}
+
+pub(super) fn announce(run: &RunState, head: &[u8], body: &[u8]) -> ServiceAnswer {
+    let head: AnnounceHead<'_> = serde_json::from_slice(head)?;
+    let owner = head.owner.map_or(run.subject.owner, OwnerId);
+    let data = std::str::from_utf8(body).map_err(|_| PluginError::permanent("the event's data is not UTF-8"))?;
+    let event = webhooks::event::build(run, &head.event, data, owner)
+        .map_err(|error| PluginError::permanent(Chain(&error).to_string()).with_code("bad_event"))?;
+    let id = run.with_outbox(|outbox| outbox.announce(event));
+    Ok((serde_json::to_vec(&id)?, Vec::new()))
+}
