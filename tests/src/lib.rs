@@ -37,3 +37,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/writing-plugins.md")]
 pub struct WritingPlugins;
+
+/// The code of the guide for host applications, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub struct Embedding;
