@@ -70,9 +70,9 @@
 //!
 //! # What it does not do
 //!
-//! It sends nothing, so the egress rules of a real host do not judge a URL. It stores nothing and retries nothing. It is
-//! one process with the plugin: what only a library file shows, such as a missing symbol, shows when a host loads it.
-//! Administrators' overrides of texts, and a host's refusal of dangerous Fluent sources, are not simulated.
+//! It sends nothing, so the egress rules of a real host do not judge a URL or a header. It stores nothing and retries
+//! nothing. It is one process with the plugin: what only a library file shows, such as a missing symbol, shows when a host
+//! loads it. Administrators' overrides of texts, and a host's refusal of dangerous Fluent sources, are not simulated.
 #![forbid(unsafe_code)]
 
 mod contract;
@@ -237,7 +237,8 @@ impl<P: Plugin> TestHost<P> {
         self
     }
 
-    /// Sets the time until the deadline, 30 seconds unless set. It stands still.
+    /// Sets the time until the deadline, 30 seconds unless set. It stands still, and scripted answers come even when
+    /// none is left.
     #[must_use]
     pub fn time_left(self, time_left: Duration) -> Self {
         self.services.state().time_left = time_left;
