@@ -22,6 +22,10 @@ pub const SECTION: &str = "__switchboard";
 #[cfg(target_os = "windows")]
 pub const SECTION: &str = ".swbplug";
 
+const RUSTC: &str = env!("SWITCHBOARD_RUSTC");
+const TARGET: &str = env!("SWITCHBOARD_TARGET");
+const PANIC: &str = if cfg!(panic = "unwind") { "unwind" } else { "abort" };
+
 /// What a plugin says about itself before any of its code runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -89,6 +93,32 @@ impl core::fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 impl Manifest {
+    /// Returns the manifest of a plugin that is linked into this program, as the record of its library would hold it.
+    #[must_use]
+    pub fn linked<P: Plugin>() -> Self {
+        let info = P::INFO;
+        let registry = const { &P::REGISTRY };
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let trigger = |entry: &crate::registry::Entry<P>| ManifestTrigger {
+            number: entry.number.get(),
+            name: entry.name.to_owned(),
+            kind: entry.kind(),
+        };
+        Self {
+            id: info.id.to_owned(),
+            version: info.version.to_owned(),
+            title: if info.title.is_empty() { info.id } else { info.title }.to_owned(),
+            api: API_VERSION.to_owned(),
+            needs_api: info.needs_api.to_owned(),
+            rustc: RUSTC.to_owned(),
+            target: TARGET.to_owned(),
+            panic: PANIC.to_owned(),
+            capabilities: texts(info.capabilities),
+            settings: texts(info.settings),
+            triggers: (0..).map_while(|index| registry.entry(index)).map(trigger).collect(),
+        }
+    }
+
     /// Reads the manifest from the bytes of the record's section, which may be padded at the end.
     ///
     /// # Errors
@@ -213,9 +243,9 @@ impl<const N: usize> Writer<N> {
         self.field("title", if info.title.is_empty() { info.id } else { info.title });
         self.field("api", API_VERSION);
         self.field("needs_api", info.needs_api);
-        self.field("rustc", env!("SWITCHBOARD_RUSTC"));
-        self.field("target", env!("SWITCHBOARD_TARGET"));
-        self.field("panic", if cfg!(panic = "unwind") { "unwind" } else { "abort" });
+        self.field("rustc", RUSTC);
+        self.field("target", TARGET);
+        self.field("panic", PANIC);
         self.strings("capabilities", info.capabilities);
         self.strings("settings", info.settings);
         self.raw(b"\"triggers\":[");
@@ -280,6 +310,11 @@ mod tests {
         assert_eq!(manifest.settings, ["a", "b"]);
         let triggers: Vec<_> = manifest.triggers.iter().map(|row| (row.number, row.name.as_str())).collect();
         assert_eq!(triggers, [(5, "x"), (99_999, "y-Z_9")]);
+    }
+
+    #[test]
+    fn a_linked_plugin_has_the_manifest_of_its_record() {
+        assert_eq!(Manifest::linked::<Quoted>(), Manifest::from_record(&RECORD).unwrap());
     }
 
     #[test]

@@ -59,101 +59,41 @@ export_plugin!(WebhookBasic);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::pin::pin;
-    use std::sync::{Arc, Mutex};
-    use std::task::{Context as TaskContext, Poll, Waker};
-    use std::time::Duration;
-
-    use serde_json::{Value, json};
-    use switchboard_plugin_api::host::{CallHost, Module, PluginHost, ServiceAnswer, ServiceFuture};
-    use switchboard_plugin_api::protocol;
+    use switchboard_test_host::{HttpAnswer, HttpRequest, TestHost, check_contract, delivery};
 
     use super::*;
 
-    /// A host that has the settings of one webhook and keeps the request instead of sending it.
-    #[derive(Default)]
-    struct FakeHost {
-        settings: HashMap<&'static str, &'static str>,
-        sent: Mutex<Option<Value>>,
+    #[test]
+    fn it_keeps_the_contract_of_plugins() {
+        check_contract::<WebhookBasic>();
     }
 
-    impl CallHost for FakeHost {
-        fn service(&self, name: &str, head: &[u8], _body: &[u8]) -> ServiceAnswer {
-            assert_eq!(name, protocol::SETTING);
-            let head: Value = serde_json::from_slice(head).unwrap();
-            Ok(match self.settings.get(head["key"].as_str().unwrap()) {
-                Some(value) => (b"true".to_vec(), value.as_bytes().to_vec()),
-                None => (b"false".to_vec(), Vec::new()),
-            })
+    /// Delivers one event to a receiver that takes it, and returns what was sent.
+    fn deliver(settings: &[(&str, &str)]) -> (Result<Delivered, PluginError>, Vec<HttpRequest>) {
+        let mut host = TestHost::<WebhookBasic>::start().http(|_| HttpAnswer::status(204));
+        for (key, value) in settings {
+            host = host.setting(*key, *value);
         }
-
-        fn service_async(&self, name: &str, head: Vec<u8>, _body: Vec<u8>) -> ServiceFuture {
-            assert_eq!(name, protocol::HTTP);
-            *self.sent.lock().unwrap() = Some(serde_json::from_slice(&head).unwrap());
-            Box::pin(async { Ok((br#"{"status":204}"#.to_vec(), Vec::new())) })
-        }
-
-        fn time_left(&self) -> Duration {
-            Duration::from_secs(1)
-        }
-
-        fn is_cancelled(&self) -> bool {
-            false
-        }
-    }
-
-    struct Silent;
-
-    impl PluginHost for Silent {
-        fn log(&self, _level: log::Level, _channel: &str, _message: &str, _fields: &[(String, String)]) {}
-
-        fn log_level(&self) -> log::LevelFilter {
-            log::LevelFilter::Off
-        }
-
-        fn service(&self, _name: &str, _head: &[u8], _body: &[u8]) -> ServiceAnswer {
-            Err(PluginError::permanent("there are no services in this test"))
-        }
-    }
-
-    /// Delivers one event and returns the value of the header `authorization`, `None` when nothing was sent.
-    fn deliver(settings: &[(&'static str, &'static str)]) -> (Result<(), PluginError>, Option<String>) {
-        const DELIVER: u32 = 2;
-        let host = Arc::new(FakeHost { settings: settings.iter().copied().collect(), ..FakeHost::default() });
-        let plugin = Module::linked::<WebhookBasic>().start(Arc::new(Silent)).unwrap();
-        let delivery = json!({
-            "event_id": "e1", "event": "booking_added", "body": "{}", "attempt": 1,
-            "webhook": 1, "url": "https://example.com/",
-        });
-        let call = pin!(plugin.call_async(DELIVER, host.clone(), delivery.to_string().into_bytes()));
-        let Poll::Ready(result) = call.poll(&mut TaskContext::from_waker(Waker::noop())) else {
-            panic!("the fake host answers at once");
-        };
-        let sent = host.sent.lock().unwrap().take();
-        let authorization = sent.map(|head| {
-            let headers: Vec<(String, String)> = serde_json::from_value(head["headers"].clone()).unwrap();
-            headers.into_iter().find(|(name, _)| name == "authorization").unwrap().1
-        });
-        (result.map(drop), authorization)
+        (host.call::<DeferredDelivery>("basic", &delivery("booking_added", "{}")), host.requests())
     }
 
     #[test]
     fn username_and_password_are_sent_byte_for_byte() {
-        let (result, authorization) = deliver(&[(USERNAME, "Zoë & <co>"), (PASSWORD, " a:\"b'& ")]);
-        assert_eq!(result, Ok(()));
+        let (result, requests) = deliver(&[(USERNAME, "Zoë & <co>"), (PASSWORD, " a:\"b'& ")]);
+        assert_eq!(result.unwrap().status, Some(204));
         // base64 of `Zoë & <co>: a:"b'& ` in UTF-8.
-        assert_eq!(authorization.as_deref(), Some("Basic Wm/DqyAmIDxjbz46IGE6ImInJiA="));
+        assert_eq!(requests[0].header("authorization"), Some("Basic Wm/DqyAmIDxjbz46IGE6ImInJiA="));
+        assert_eq!(requests.len(), 1);
     }
 
     #[track_caller]
-    fn check_refused(settings: &[(&'static str, &'static str)], names: &str) {
-        let (result, authorization) = deliver(settings);
+    fn check_refused(settings: &[(&str, &str)], names: &str) {
+        let (result, requests) = deliver(settings);
         let error = result.unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Permanent, Some("bad_settings")));
         assert!(error.to_string().contains(names), "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
-        assert_eq!(authorization, None);
+        assert_eq!(requests, []);
     }
 
     #[test]
@@ -162,5 +102,14 @@ mod tests {
         check_refused(&[(USERNAME, "ada")], "basic_password");
         check_refused(&[(USERNAME, "ada"), (PASSWORD, "")], "basic_password");
         check_refused(&[(USERNAME, "ada:s3cret"), (PASSWORD, "s3cret")], "basic_username");
+    }
+
+    #[test]
+    fn the_password_field_never_shows_what_is_in_it() {
+        let host = TestHost::<WebhookBasic>::start().language("fr-FR");
+        let form = host.call::<WebhookRegistration>("basic", &RegistrationRequest::default()).unwrap();
+        let fields: Vec<_> = form.fields.iter().map(|field| (field.key.as_str(), field.format)).collect();
+        assert_eq!(fields, [(USERNAME, FieldFormat::Input), (PASSWORD, FieldFormat::Password)]);
+        assert_eq!(form.fields[1].title, "Mot de passe");
     }
 }

@@ -1,0 +1,224 @@
+//! What the plugin may ask of the host, answered from what a test has set.
+
+use core::time::Duration;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use switchboard_plugin_api::host::{CallHost, PluginHost, ServiceAnswer, ServiceFuture};
+use switchboard_plugin_api::protocol::{
+    self, HttpHead, HttpReply, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+};
+use switchboard_plugin_api::{PluginError, TriggerNumber};
+
+use crate::http::{HttpAnswer, HttpRequest};
+use crate::logs::{self, LogLine};
+use crate::texts::{DEFAULT_LANGUAGE, Texts};
+
+pub(crate) type HttpScript = Box<dyn FnMut(&HttpRequest) -> HttpAnswer + Send>;
+pub(crate) type TriggerScript = Box<dyn FnMut(Option<&str>, &[u8]) -> Vec<(String, Value)> + Send>;
+
+/// Time until the deadline of a call, unless a test says otherwise.
+const TIME_LEFT: Duration = Duration::from_secs(30);
+
+/// One host. The plugin may call it from several threads.
+pub(crate) struct Services {
+    state: Mutex<State>,
+    http_script: Mutex<Option<HttpScript>>,
+    trigger_scripts: Mutex<BTreeMap<u32, TriggerScript>>,
+    pub(crate) cancelled: AtomicBool,
+    logs: Mutex<Vec<LogLine>>,
+}
+
+pub(crate) struct State {
+    pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) showtime: BTreeMap<String, Vec<u8>>,
+    pub(crate) run: RunInfo,
+    pub(crate) time_left: Duration,
+    pub(crate) texts: Texts,
+    /// Keys for which no language had a text.
+    pub(crate) missing_texts: BTreeSet<String>,
+    pub(crate) requests: Vec<HttpRequest>,
+    /// Why the test has to fail. A panic inside a service would be turned into an error and could be overlooked.
+    pub(crate) failure: Option<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Services {
+    pub(crate) fn new(settings: BTreeMap<String, String>) -> Self {
+        let mut run = RunInfo::default();
+        DEFAULT_LANGUAGE.clone_into(&mut run.language);
+        Self {
+            state: Mutex::new(State {
+                settings,
+                showtime: BTreeMap::new(),
+                run,
+                time_left: TIME_LEFT,
+                texts: Texts::default(),
+                missing_texts: BTreeSet::new(),
+                requests: Vec::new(),
+                failure: None,
+            }),
+            http_script: Mutex::default(),
+            trigger_scripts: Mutex::default(),
+            cancelled: AtomicBool::new(false),
+            logs: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn logs(&self) -> MutexGuard<'_, Vec<LogLine>> {
+        lock(&self.logs)
+    }
+
+    pub(crate) fn set_http(&self, script: HttpScript) {
+        *lock(&self.http_script) = Some(script);
+    }
+
+    pub(crate) fn set_trigger(&self, number: u32, script: TriggerScript) {
+        lock(&self.trigger_scripts).insert(number, script);
+    }
+
+    fn text(&self, head: &[u8]) -> ServiceAnswer {
+        let head: TextHead<'_> = serde_json::from_slice(head)?;
+        let mut state = self.state();
+        let text = state.texts.text(&state.run.language, &head.key, &head.arguments).unwrap_or_else(|| {
+            state.missing_texts.insert(head.key.to_string());
+            head.key.to_string()
+        });
+        Ok((Vec::new(), text.into_bytes()))
+    }
+
+    fn setting(&self, head: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        Ok(found(self.state().settings.get(&*head.key).cloned().map(String::into_bytes)))
+    }
+
+    fn showtime_get(&self, head: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        Ok(found(self.state().showtime.get(&*head.key).cloned()))
+    }
+
+    fn showtime_set(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        self.state().showtime.insert(head.key.into_owned(), body.to_vec());
+        Ok((Vec::new(), Vec::new()))
+    }
+
+    fn trigger(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: TriggerHead<'_> = serde_json::from_slice(head)?;
+        let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
+        let mut scripts = lock(&self.trigger_scripts);
+        let Some(script) = scripts.get_mut(&number.get()) else {
+            return Ok((serde_json::to_vec(&TriggerReply::default())?, Vec::new()));
+        };
+        let name = head.name.as_deref();
+        let values = self.scripted(&format!("the script of trigger {number}"), || script(name, body))?;
+        let value = |(name, value): (String, Value)| {
+            let value = Some(RawValue::from_string(value.to_string())?);
+            Ok(TriggerValue { name, value, ..TriggerValue::default() })
+        };
+        let values: Result<_, PluginError> = values.into_iter().map(value).collect();
+        Ok((serde_json::to_vec(&TriggerReply { values: values? })?, Vec::new()))
+    }
+
+    fn http(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: HttpHead = serde_json::from_slice(head)?;
+        let request = HttpRequest::new(head.method, head.url, head.headers, body.to_vec());
+        self.state().requests.push(request.clone());
+        let mut script = lock(&self.http_script);
+        let Some(script) = &mut *script else {
+            let failure = format!(
+                "the plugin sent {} {} and the test has no answer for it: give one with `.http(|request| ..)`",
+                request.method, request.url
+            );
+            return Err(self.fail(failure));
+        };
+        let answer = self.scripted("the script of `http`", || script(&request))?.0?;
+        let head = HttpReply { status: answer.status, headers: answer.headers, truncated: false };
+        Ok((serde_json::to_vec(&head)?, answer.body))
+    }
+
+    /// Runs code of the test. Its panic, such as a failed assertion, is the test's, not the plugin's.
+    fn scripted<R>(&self, who: &str, script: impl FnOnce() -> R) -> Result<R, PluginError> {
+        catch_unwind(AssertUnwindSafe(script))
+            .map_err(|panic| self.fail(format!("{who} panicked: {}", panic_text(panic.as_ref()))))
+    }
+
+    /// Notes why the test fails; the first reason counts.
+    fn fail(&self, failure: String) -> PluginError {
+        let error = PluginError::permanent(failure.clone());
+        self.state().failure.get_or_insert(failure);
+        error
+    }
+}
+
+impl CallHost for Services {
+    fn service(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        match name {
+            protocol::TEXT => self.text(head),
+            protocol::SETTING => self.setting(head),
+            protocol::SHOWTIME_GET => self.showtime_get(head),
+            protocol::SHOWTIME_SET => self.showtime_set(head, body),
+            protocol::TRIGGER => self.trigger(head, body),
+            protocol::RUN => Ok((serde_json::to_vec(&self.state().run)?, Vec::new())),
+            protocol::HTTP => self.http(head, body),
+            _ => Err(PluginError::permanent(format!("this host has no service `{name}`: update Switchboard"))),
+        }
+    }
+
+    fn service_async(&self, name: &str, head: Vec<u8>, body: Vec<u8>) -> ServiceFuture {
+        let answer = self.service(name, &head, &body);
+        Box::pin(async { answer })
+    }
+
+    fn time_left(&self) -> Duration {
+        self.state().time_left
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// The host as the plugin knows it outside its calls.
+pub(crate) struct Link(pub(crate) Arc<Services>);
+
+impl PluginHost for Link {
+    fn log(&self, level: log::Level, channel: &str, message: &str, fields: &[(String, String)]) {
+        logs::take(level, channel, message, fields);
+    }
+
+    fn log_level(&self) -> log::LevelFilter {
+        log::LevelFilter::Trace
+    }
+
+    fn service(&self, name: &str, head: &[u8], _body: &[u8]) -> ServiceAnswer {
+        match name {
+            protocol::SETTING => self.0.setting(head),
+            _ => Err(PluginError::permanent(format!("this host has no service `{name}` outside a call"))),
+        }
+    }
+}
+
+fn found(value: Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
+    match value {
+        Some(value) => (b"true".to_vec(), value),
+        None => (b"false".to_vec(), Vec::new()),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a value that is no text".to_owned())
+}
