@@ -96,6 +96,7 @@ use switchboard_plugin_api::{
     TriggerNumber,
 };
 
+pub use services::DeferredTask;
 use services::{Link, Services};
 
 pub use contract::{check_contract, check_contract_with, contract_violations};
@@ -369,6 +370,25 @@ impl<P: Plugin> TestHost<P> {
     #[must_use]
     pub fn requests(&self) -> Vec<HttpRequest> {
         self.services.state().requests.clone()
+    }
+
+    /// Returns what the plugin keeps under `key`. Values do not expire in a test.
+    #[must_use]
+    pub fn kept_value(&self, key: &str) -> Option<Value> {
+        let state = self.services.state();
+        serde_json::from_slice(state.kept.get(key)?).ok()
+    }
+
+    /// Returns the deferred tasks that the plugin has made, in order. They do not run by themselves: call their handler.
+    #[must_use]
+    pub fn deferred(&self) -> Vec<DeferredTask> {
+        self.services.state().deferred.clone()
+    }
+
+    /// Returns the events that the plugin has announced, with their properties, in order.
+    #[must_use]
+    pub fn announced(&self) -> Vec<(String, Value)> {
+        self.services.state().announced.clone()
     }
 
     /// Returns the value of the run under `key`, or `None` when nobody has set it.

@@ -11,7 +11,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use switchboard_plugin_api::host::{CallHost, PluginHost, ServiceAnswer, ServiceFuture};
 use switchboard_plugin_api::protocol::{
-    self, HttpHead, HttpReply, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+    self, AnnounceHead, DeferHead, HttpHead, HttpReply, KeepHead, KeyHead, RunInfo, TextHead, TriggerHead,
+    TriggerReply, TriggerValue,
 };
 use switchboard_plugin_api::{PluginError, TriggerNumber};
 
@@ -21,6 +22,20 @@ use crate::texts::{DEFAULT_LANGUAGE, Texts};
 
 pub(crate) type HttpScript = Box<dyn FnMut(&HttpRequest) -> HttpAnswer + Send>;
 pub(crate) type TriggerScript = Box<dyn FnMut(Option<&str>, &[u8]) -> Vec<(String, Value)> + Send>;
+
+/// A deferred task that the plugin has made with [`Context::defer`](switchboard_plugin_api::Context::defer).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DeferredTask {
+    /// The trigger number.
+    pub number: TriggerNumber,
+    /// The event name.
+    pub name: String,
+    /// The input.
+    pub input: Value,
+    /// After which time it is due.
+    pub delay: Duration,
+}
 
 /// Time until the deadline of a call, unless a test says otherwise.
 const TIME_LEFT: Duration = Duration::from_secs(30);
@@ -43,6 +58,9 @@ pub(crate) struct State {
     /// Keys for which no language had a text.
     pub(crate) missing_texts: BTreeSet<String>,
     pub(crate) requests: Vec<HttpRequest>,
+    pub(crate) kept: BTreeMap<String, Vec<u8>>,
+    pub(crate) deferred: Vec<DeferredTask>,
+    pub(crate) announced: Vec<(String, Value)>,
     /// Why the test has to fail. A panic inside a service would be turned into an error and could be overlooked.
     pub(crate) failure: Option<String>,
 }
@@ -64,6 +82,9 @@ impl Services {
                 texts: Texts::default(),
                 missing_texts: BTreeSet::new(),
                 requests: Vec::new(),
+                kept: BTreeMap::new(),
+                deferred: Vec::new(),
+                announced: Vec::new(),
                 failure: None,
             }),
             http_script: Mutex::default(),
@@ -113,6 +134,45 @@ impl Services {
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
         self.state().showtime.insert(head.key.into_owned(), body.to_vec());
         Ok((Vec::new(), Vec::new()))
+    }
+
+    fn kept_get(&self, head: &[u8]) -> ServiceAnswer {
+        let head: KeyHead<'_> = serde_json::from_slice(head)?;
+        Ok(found(self.state().kept.get(&*head.key).cloned()))
+    }
+
+    fn kept_set(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: KeepHead<'_> = serde_json::from_slice(head)?;
+        let key = head.key.into_owned();
+        match body {
+            [] => self.state().kept.remove(&key),
+            body => self.state().kept.insert(key, body.to_vec()),
+        };
+        Ok((Vec::new(), Vec::new()))
+    }
+
+    fn defer(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: DeferHead<'_> = serde_json::from_slice(head)?;
+        let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
+        let deferred = &mut self.state().deferred;
+        deferred.push(DeferredTask {
+            number,
+            name: head.name.into_owned(),
+            input: serde_json::from_slice(body)?,
+            delay: Duration::from_millis(head.delay_ms),
+        });
+        Ok((serde_json::to_vec(&deferred.len())?, Vec::new()))
+    }
+
+    fn announce(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        let head: AnnounceHead<'_> = serde_json::from_slice(head)?;
+        let data: Value = serde_json::from_slice(body)?;
+        if !data.is_object() {
+            return Err(PluginError::permanent("the event's data is no JSON object").with_code("bad_event"));
+        }
+        let announced = &mut self.state().announced;
+        announced.push((head.event.into_owned(), data));
+        Ok((serde_json::to_vec(&format!("msg_{}", announced.len()))?, Vec::new()))
     }
 
     fn trigger(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
@@ -173,6 +233,10 @@ impl CallHost for Services {
             protocol::TRIGGER => self.trigger(head, body),
             protocol::RUN => Ok((serde_json::to_vec(&self.state().run)?, Vec::new())),
             protocol::HTTP => self.http(head, body),
+            protocol::KEPT_GET => self.kept_get(head),
+            protocol::KEPT_SET => self.kept_set(head, body),
+            protocol::DEFER => self.defer(head, body),
+            protocol::ANNOUNCE => self.announce(head, body),
             _ => Err(PluginError::permanent(format!("this host has no service `{name}`: update Switchboard"))),
         }
     }

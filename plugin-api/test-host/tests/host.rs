@@ -257,3 +257,38 @@ fn log_records_belong_to_the_host_that_made_the_call() {
         assert_eq!(host.shutdown().last().unwrap().message, "ended");
     }
 }
+
+struct Keeper;
+
+impl Exported for Keeper {}
+
+impl Plugin for Keeper {
+    const INFO: PluginInfo = PluginInfo::new("keeper", "1.0.0");
+    const REGISTRY: Registry<Self> = Registry::new().add::<PublicTask>("keeper", Self::run);
+
+    fn new(_host: &Host) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Keeper {
+    fn run(&self, cx: &Context, arguments: Arguments) -> Result<TaskReply, PluginError> {
+        let runs = cx.kept().get::<u32>("runs")?.unwrap_or(0) + 1;
+        cx.kept().set("runs", &runs)?;
+        cx.defer::<PublicTask>("keeper", &arguments, core::time::Duration::from_secs(60))?;
+        cx.announce("kept", &serde_json::json!({ "runs": runs }))?;
+        Ok(TaskReply::text(runs.to_string()))
+    }
+}
+
+#[test]
+fn what_a_plugin_keeps_puts_off_and_announces_is_recorded() {
+    let host = TestHost::<Keeper>::start();
+    for runs in ["1", "2"] {
+        assert_eq!(host.call::<PublicTask>("keeper", &Arguments::default()).unwrap().text, runs);
+    }
+    assert_eq!(host.kept_value("runs"), Some(2.into()));
+    assert_eq!(host.announced()[1], ("kept".to_owned(), serde_json::json!({ "runs": 2 })));
+    let deferred = host.deferred();
+    assert_eq!((deferred.len(), deferred[0].name.as_str(), deferred[0].delay.as_secs()), (2, "keeper", 60));
+}
