@@ -15,6 +15,9 @@ pub(crate) const DEFAULT_LANGUAGE: &str = "en-GB";
 /// A host takes larger numbers as text, because the plural rules cannot.
 const LARGEST_NUMBER: f64 = 1e15;
 
+/// How many digits after the point a text can ask for.
+const MAX_FRACTION_DIGITS: usize = 15;
+
 #[derive(Default)]
 pub(crate) struct Texts {
     languages: BTreeMap<LanguageIdentifier, Language>,
@@ -47,6 +50,7 @@ impl Texts {
         let entry = self.languages.entry(language.clone()).or_insert_with(|| {
             let mut bundle = FluentBundle::new_concurrent(vec![language]);
             bundle.set_use_isolating(false);
+            bundle.add_function("NUMBER", number).expect("a new bundle has no function of that name");
             Language { bundle, keys: BTreeSet::new() }
         });
         for message in source.entries() {
@@ -124,6 +128,19 @@ impl Language {
         let text = self.bundle.format_pattern(pattern, Some(args), &mut errors).into_owned();
         errors.is_empty().then_some(text)
     }
+}
+
+/// The function `NUMBER` of Fluent, with a host's limit on the digits it makes.
+fn number<'a>(positional: &[FluentValue<'a>], named: &FluentArgs<'_>) -> FluentValue<'a> {
+    let Some(FluentValue::Number(number)) = positional.first() else {
+        return FluentValue::Error;
+    };
+    let mut number = number.clone();
+    number.options.merge(named);
+    if let Some(digits) = &mut number.options.minimum_fraction_digits {
+        *digits = MAX_FRACTION_DIGITS.min(*digits);
+    }
+    FluentValue::Number(number)
 }
 
 fn argument(value: &Value) -> FluentValue<'static> {

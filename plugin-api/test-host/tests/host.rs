@@ -8,6 +8,16 @@ use switchboard_test_host::{HttpAnswer, TestHost, delivery};
 
 const ECHO: TriggerNumber = TriggerNumber::new(21_500);
 
+const ENGLISH: &str = "
+hello = Hello { $name }
+nights = { $n ->
+    [one] one night
+   *[other] { $n } nights
+}
+price = { NUMBER($n, minimumFractionDigits: 2) }
+bye = Bye
+";
+
 struct Asks;
 
 impl Trigger for Asks {
@@ -52,7 +62,7 @@ impl Plugin for Probe {
 impl Probe {
     fn languages(&self, _cx: &Context, _: LanguageRequest) -> Result<LanguageFiles, PluginError> {
         Ok(LanguageFiles::new()
-            .file("en-GB", "hello = Hello { $name }\nnights = { $n ->\n    [one] one night\n   *[other] { $n } nights\n}\nbye = Bye")
+            .file("en-GB", ENGLISH)
             .file("de-DE", "hello = Hallo { $name }\n?!")
             .file("de", "hello = Servus { $name }"))
     }
@@ -111,6 +121,7 @@ fn each_text_falls_back_for_itself() {
     let host = TestHost::<Probe>::start();
     assert_eq!(text(&host, "hello"), "Hello Ada");
     assert_eq!(text(&host, "nights"), "one night");
+    assert_eq!(text(&host, "price"), "1.00");
     let host = host.language("de-CH");
     assert_eq!(text(&host, "hello"), "Hallo Ada");
     assert_eq!(text(&host, "bye"), "Bye");
