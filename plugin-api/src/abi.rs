@@ -42,6 +42,8 @@ use crate::registry::{Call, HandlerFuture, HandlerResult};
 use crate::{Context, ErrorKind, Host, Plugin, PluginError};
 
 pub mod host;
+#[cfg(test)]
+mod layout;
 
 /// An error as it crosses. Frozen: whatever comes later goes into `extra`, a JSON object.
 #[repr(C)]

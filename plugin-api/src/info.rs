@@ -1,5 +1,7 @@
 //! What a plugin says about itself.
 
+use crate::message::Message;
+
 /// Identity of a plugin: the part of its manifest that the author writes.
 ///
 /// Everything here is a constant, so that it can be read from the library file without running any of its code.
@@ -38,6 +40,7 @@ impl PluginInfo {
     /// When `id` is empty, longer than 63 bytes or has a character outside `a-z0-9_-`. In a `const`, which is where it
     /// belongs, that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn new(id: &'static str, version: &'static str) -> Self {
         check_id(id);
         Self { id, version, title: "", capabilities: &[], settings: &[], needs_api: crate::API_VERSION }
@@ -71,6 +74,7 @@ impl PluginInfo {
     ///
     /// When `version` is not two numbers with a dot between them. In a `const` that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn needs_api(mut self, version: &'static str) -> Self {
         check_version(version);
         self.needs_api = version;
@@ -78,6 +82,7 @@ impl PluginInfo {
     }
 }
 
+#[track_caller]
 const fn check_version(version: &str) {
     let bytes = version.as_bytes();
     let (mut index, mut dots, mut digits) = (0, 0, 0);
@@ -94,15 +99,16 @@ const fn check_version(version: &str) {
     assert!(dots == 1 && digits > 0, "a plugin-api version is written as `1.0`");
 }
 
+#[track_caller]
 const fn check_id(id: &str) {
     let bytes = id.as_bytes();
-    assert!(!bytes.is_empty() && bytes.len() <= 63, "a plugin id has 1 to 63 characters");
+    let mut good = !bytes.is_empty() && bytes.len() <= 63;
     let mut index = 0;
     while index < bytes.len() {
-        assert!(
-            matches!(bytes[index], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'),
-            "a plugin id consists of a-z, 0-9, `_` and `-`"
-        );
+        good = good && matches!(bytes[index], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         index += 1;
+    }
+    if !good {
+        Message::new().text("`").text(id).text("` is no plugin id: write 1 to 63 of a-z, 0-9, `_` and `-`").panic();
     }
 }

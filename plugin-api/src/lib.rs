@@ -69,6 +69,7 @@ mod guard;
 mod http;
 mod info;
 mod logging;
+mod message;
 mod number;
 pub mod protocol;
 mod record;

@@ -8,6 +8,7 @@ use core::pin::Pin;
 use std::sync::Arc;
 
 use crate::abi;
+use crate::message::Message;
 use crate::{Context, PluginError, Trigger, TriggerNumber};
 
 /// Most handlers that one plugin can register.
@@ -43,9 +44,10 @@ impl HandlerKind {
 ///
 /// Every `fn(&P, &Context, T::Input) -> Result<T::Output, PluginError>` is one; nobody implements it by hand.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a handler of this trigger",
-    label = "needs `fn(&self, cx: &Context, input) -> Result<output, PluginError>` with the trigger's own types",
-    note = "the trigger's `Input` and `Output` are on its documentation page; an `async fn` is registered with `add_async`"
+    message = "`{Self}` is not a handler of the trigger `{T}`",
+    label = "needs `fn(&self, cx: &Context, input: <{T} as Trigger>::Input) -> Result<<{T} as Trigger>::Output, PluginError>`",
+    note = "the `Input` and `Output` of `{T}` are on its documentation page",
+    note = "an `async fn` is registered with `add_async`; a closure spells out the types of its arguments"
 )]
 pub trait Handler<P, T: Trigger>: Copy + Send + Sync + 'static {
     /// Runs the handler.
@@ -56,6 +58,7 @@ pub trait Handler<P, T: Trigger>: Copy + Send + Sync + 'static {
     fn handle(&self, plugin: &P, cx: &Context<'_>, input: T::Input) -> Result<T::Output, PluginError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<P, T, F> Handler<P, T> for F
 where
     T: Trigger,
@@ -70,9 +73,10 @@ where
 ///
 /// Every `async fn(&P, &Context, T::Input) -> Result<T::Output, PluginError>` whose future is `Send` is one.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an asynchronous handler of this trigger",
-    label = "needs `async fn(&self, cx: &Context, input) -> Result<output, PluginError>` with the trigger's own types",
-    note = "the future has to be `Send`; a plain `fn` is registered with `add`"
+    message = "`{Self}` is not an asynchronous handler of the trigger `{T}`",
+    label = "needs `async fn(&self, cx: &Context<'_>, input: <{T} as Trigger>::Input) -> Result<<{T} as Trigger>::Output, PluginError>`",
+    note = "a plain `fn` is registered with `add`",
+    note = "what is held across an `.await` has to be `Send`: an `Rc` or the guard of a lock is not"
 )]
 pub trait AsyncHandler<'a, P: 'a, T: Trigger>: Copy + Send + Sync + 'static {
     /// Starts the handler.
@@ -84,6 +88,7 @@ pub trait AsyncHandler<'a, P: 'a, T: Trigger>: Copy + Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<T::Output, PluginError>> + Send + 'a>>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<'a, P, T, F, Fut> AsyncHandler<'a, P, T> for F
 where
     P: 'a,
@@ -117,6 +122,7 @@ pub trait RawHandler<P>: Copy + Send + Sync + 'static {
     fn handle(&self, plugin: &P, cx: &Context<'_>, input: &[u8]) -> Result<Vec<u8>, PluginError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<P, F> RawHandler<P> for F
 where
     F: Fn(&P, &Context<'_>, &[u8]) -> Result<Vec<u8>, PluginError> + Copy + Send + Sync + 'static,
@@ -191,6 +197,7 @@ impl<P> Registry<P> {
     /// At compile time, because the registry is a constant: when the pair of number and name is already there, when the
     /// name is empty, too long or has a character outside `A-Z a-z 0-9 _ -`, or with more than [`MAX_HANDLERS`].
     #[must_use]
+    #[track_caller]
     pub const fn add<T: Trigger>(self, name: &'static str, handler: impl Handler<P, T>) -> Self {
         const fn erased<P, T: Trigger, H: Handler<P, T>>(_: &H) -> Call<P> {
             Call::Sync(|plugin, cx, input| {
@@ -199,6 +206,7 @@ impl<P> Registry<P> {
                 write_output::<T>(&output)
             })
         }
+        check_no_data(size_of_val(&handler));
         let call = erased(&handler);
         self.push(T::NUMBER, name, call)
     }
@@ -210,6 +218,7 @@ impl<P> Registry<P> {
     ///
     /// As [`Registry::add`].
     #[must_use]
+    #[track_caller]
     pub const fn add_async<T: Trigger>(self, name: &'static str, handler: impl for<'a> AsyncHandler<'a, P, T>) -> Self
     where
         P: Send + Sync + 'static,
@@ -228,6 +237,7 @@ impl<P> Registry<P> {
                 })
             })
         }
+        check_no_data(size_of_val(&handler));
         let call = erased::<P, T, _>(&handler);
         self.push(T::NUMBER, name, call)
     }
@@ -239,24 +249,32 @@ impl<P> Registry<P> {
     ///
     /// As [`Registry::add`].
     #[must_use]
+    #[track_caller]
     pub const fn add_raw(self, number: TriggerNumber, name: &'static str, handler: impl RawHandler<P>) -> Self {
         const fn erased<P, H: RawHandler<P>>(_: &H) -> Call<P> {
             Call::Sync(|plugin, cx, input| abi::function::<H>().handle(plugin, cx, input))
         }
+        check_no_data(size_of_val(&handler));
         let call = erased(&handler);
         self.push(number, name, call)
     }
 
+    #[track_caller]
     const fn push(mut self, number: TriggerNumber, name: &'static str, call: Call<P>) -> Self {
         check_name(name);
         assert!(self.count < MAX_HANDLERS, "a plugin registers at most 128 handlers: split it");
         let mut index = 0;
         while index < self.count {
             if let Some(entry) = &self.entries[index] {
-                assert!(
-                    entry.number.get() != number.get() || !same(entry.name, name),
-                    "this plugin registers the same trigger number and name twice: give one of them another name"
-                );
+                if entry.number.get() == number.get() && same(entry.name, name) {
+                    Message::new()
+                        .text("this plugin registers `")
+                        .text(name)
+                        .text("` twice for trigger ")
+                        .number(number)
+                        .text(": give one of the two handlers another name, or remove it")
+                        .panic();
+                }
             }
             index += 1;
         }
@@ -299,15 +317,28 @@ const fn same(left: &str, right: &str) -> bool {
     true
 }
 
+#[track_caller]
 const fn check_name(name: &str) {
     let bytes = name.as_bytes();
-    assert!(!bytes.is_empty() && bytes.len() <= MAX_NAME_BYTES, "the name of a handler has 1 to 100 characters");
+    let mut good = !bytes.is_empty() && bytes.len() <= MAX_NAME_BYTES;
     let mut index = 0;
     while index < bytes.len() {
-        assert!(
-            matches!(bytes[index], b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-'),
-            "the name of a handler consists of A-Z, a-z, 0-9, `_` and `-`"
-        );
+        good = good && matches!(bytes[index], b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-');
         index += 1;
     }
+    if !good {
+        Message::new()
+            .text("`")
+            .text(name)
+            .text("` is no name for a handler: write 1 to 100 of A-Z, a-z, 0-9, `_` and `-`")
+            .panic();
+    }
+}
+
+#[track_caller]
+const fn check_no_data(handler_bytes: usize) {
+    assert!(
+        handler_bytes == 0,
+        "this handler is a closure that captures something: let it capture nothing and keep state in the plugin's own type"
+    );
 }

@@ -1,0 +1,20 @@
+use switchboard_plugin_api::prelude::*;
+
+struct Example;
+
+impl Plugin for Example {
+    const INFO: PluginInfo = PluginInfo::new("example", "1.0.0");
+    const REGISTRY: Registry<Self> = Registry::new().add::<PublicTask>("example", Self::answer);
+
+    fn new(_host: &Host) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Example {
+    fn answer(&self, _cx: &Context, _arguments: Arguments) -> Result<TaskReply, PluginError> {
+        Ok(TaskReply::text("hello"))
+    }
+}
+
+fn main() {}
