@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::deferred::{Ending, Outcome, Work};
 use crate::dispatcher;
 use crate::registry::Minicomponent;
-use crate::run::{Call, CallOptions, Exchange, RunState, Subject};
+use crate::run::{CallOptions, Exchange, OwnedCall, RunState, Subject};
 use crate::store::{AttemptResult, Started};
 use crate::webhooks::delivery;
 
@@ -77,7 +77,7 @@ impl Work for TaskWork {
             Err(error) => return Outcome::failed(error),
         };
         options.cancelled = Some(cancelled);
-        delivery::outcome(run.call(&minicomponent, &input, options), &exchanges)
+        delivery::outcome(run.call(&minicomponent, &input, &options), &exchanges)
     }
 
     fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
@@ -86,9 +86,8 @@ impl Work for TaskWork {
                 Ok(prepared) => prepared,
                 Err(error) => return Outcome::failed(error),
             };
-            let log = run.core.log.clone();
-            let call = Arc::new(Call::new(run, &minicomponent, options));
-            delivery::outcome(dispatcher::call_async(&minicomponent, &log, call, input).await, &exchanges)
+            let call = OwnedCall::new(run, minicomponent, options);
+            delivery::outcome(dispatcher::call_async(call, input).await, &exchanges)
         })
     }
 
