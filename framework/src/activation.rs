@@ -30,7 +30,7 @@ impl HostActivation<'_> {
         let subject = Subject::host(self.core);
         let run = Arc::new(RunState::new(Arc::clone(self.core), subject));
         let result = dispatcher::write_json(T::NUMBER, input)
-            .and_then(|input| run.call(minicomponent, &input, CallOptions::default()))
+            .and_then(|input| run.call(minicomponent, &input, &CallOptions::default()))
             .and_then(|output| dispatcher::read_json(T::NUMBER, &minicomponent.name, &output));
         result.map_err(|error: PluginError| Refusal::Activation {
             reason: format!("{} `{}`: {error}", T::NUMBER, minicomponent.name),

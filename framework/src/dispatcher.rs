@@ -13,7 +13,7 @@ use switchboard_plugin_api::{ErrorKind, HandlerKind, PluginError, TriggerNumber}
 
 use crate::channel_log::ChannelLog;
 use crate::registry::{Minicomponent, Target};
-use crate::runtime::AsyncRuntime;
+use crate::run::{Call, OwnedCall};
 
 /// Channel of everything that has to do with plugins and their calls.
 pub(crate) const CHANNEL: &str = "Plugins";
@@ -22,12 +22,24 @@ pub(crate) const CHANNEL: &str = "Plugins";
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandlerValue<V = Payload> {
-    /// Event name of the minicomponent.
-    pub name: String,
-    /// Id of its plugin.
-    pub plugin: Arc<str>,
+    /// The handler.
+    pub minicomponent: Arc<Minicomponent>,
     /// Its value, or why it failed.
     pub result: Result<V, PluginError>,
+}
+
+impl<V> HandlerValue<V> {
+    /// Returns the event name of the minicomponent.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.minicomponent.name
+    }
+
+    /// Returns the id of its plugin.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        &self.minicomponent.plugin
+    }
 }
 
 /// What a broadcast gave: every handler's value, in firing order.
@@ -50,7 +62,7 @@ impl<V> Broadcast<V> {
     /// Returns the value of the handler `name`.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&V> {
-        self.values.iter().find(|value| value.name == name)?.result.as_ref().ok()
+        self.values.iter().find(|value| value.name() == name)?.result.as_ref().ok()
     }
 }
 
@@ -59,9 +71,8 @@ impl Broadcast<Payload> {
     pub(crate) fn typed<V: DeserializeOwned>(self) -> Broadcast<V> {
         let number = self.number;
         let values = self.values.into_iter().map(|value| HandlerValue {
-            result: value.result.and_then(|payload| read_json(number, &value.name, &payload)),
-            name: value.name,
-            plugin: value.plugin,
+            result: value.result.and_then(|payload| read_json(number, &value.minicomponent.name, &payload)),
+            minicomponent: value.minicomponent,
         });
         Broadcast { number, values: values.collect() }
     }
@@ -83,43 +94,30 @@ pub(crate) fn write_json(number: TriggerNumber, input: &impl Serialize) -> Resul
 
 /// Calls one handler while the caller's thread waits. An asynchronous handler runs on the host's runtime and is dropped
 /// at the deadline; a synchronous one is on its honour.
-pub(crate) fn call(
-    minicomponent: &Minicomponent,
-    runtime: &AsyncRuntime,
-    log: &ChannelLog,
-    host: Arc<dyn CallHost>,
-    input: &[u8],
-) -> Result<Payload, PluginError> {
+pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError> {
+    let Call { run, minicomponent, .. } = call;
     let result = match (&minicomponent.target, minicomponent.kind) {
-        (Target::BuiltIn(handler), _) => handler.call(&*host, input),
+        (Target::BuiltIn(handler), _) => handler.call(&call, input),
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
-            let time_left = host.time_left();
-            let future = generation.running().call_async(*handler, host, input.to_vec());
-            runtime
-                .wait(within(time_left, future))
-                .unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
+            let future = generation.running().call_async(*handler, Arc::new(call.to_owned()), input.to_vec());
+            let waited = run.core.runtime.wait(within(call.time_left(), future));
+            waited.unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
         }
-        (Target::Plugin { generation, handler }, _) => generation.running().call(*handler, &*host, input),
+        (Target::Plugin { generation, handler }, _) => generation.running().call(*handler, &call, input),
     };
-    report(minicomponent, log, &result);
+    report(minicomponent, &run.core.log, &result);
     result
 }
 
 /// Calls one asynchronous handler; dropping the future cancels it.
-pub(crate) async fn call_async(
-    minicomponent: &Minicomponent,
-    log: &ChannelLog,
-    host: Arc<dyn CallHost>,
-    input: Vec<u8>,
-) -> Result<Payload, PluginError> {
+pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payload, PluginError> {
+    // The call is held until the handler ends, and with it the generation, so that its shutdown comes after it.
+    let call = Arc::new(call);
+    let (minicomponent, log) = (&call.minicomponent, &call.run.core.log);
     let result = match (&minicomponent.target, minicomponent.kind) {
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
-            // The generation is held until the call ends, so that its shutdown comes after it.
-            let generation = Arc::clone(generation);
-            let time_left = host.time_left();
-            let result = within(time_left, generation.running().call_async(*handler, host, input)).await;
-            drop(generation);
-            result
+            let host = Arc::<OwnedCall>::clone(&call);
+            within(call.time_left(), generation.running().call_async(*handler, host, input)).await
         }
         _ => Err(PluginError::permanent("a synchronous handler was called as an asynchronous one")),
     };
@@ -139,7 +137,13 @@ async fn within(
 
 fn report(minicomponent: &Minicomponent, log: &ChannelLog, result: &Result<Payload, PluginError>) {
     minicomponent.counts.add(result.is_err());
-    let Err(error) = result else { return };
+    if let Err(error) = result {
+        report_failure(minicomponent, log, error);
+    }
+}
+
+#[cold]
+fn report_failure(minicomponent: &Minicomponent, log: &ChannelLog, error: &PluginError) {
     let level = if error.kind() == ErrorKind::Panic { log::Level::Error } else { log::Level::Warn };
     log::log!(
         logger: log,

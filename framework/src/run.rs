@@ -10,7 +10,7 @@ mod outbox;
 mod services;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,7 +21,7 @@ use switchboard_plugin_api::{
     AccessLevel, AfterRun, Announced, EndOfRun, PluginError, RunEnd, Trigger, TriggerNumber, access_level,
 };
 
-pub(crate) use call::{Call, CallOptions, Exchange};
+pub(crate) use call::{Call, CallOptions, Exchange, OwnedCall};
 pub use error::{FinishError, TriggerError};
 pub(crate) use outbox::Outbox;
 pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
@@ -67,7 +67,8 @@ pub(crate) struct RunState {
     pub(crate) subject: Subject,
     /// The deferred task that this run works on, and how many causes lie before it.
     pub(crate) cause: Option<(TaskId, u32)>,
-    suppressed: RwLock<HashSet<(TriggerNumber, String)>>,
+    /// Empty until the first handler is suppressed, so that asking costs no lock in all other runs.
+    suppressed: OnceLock<RwLock<HashSet<(TriggerNumber, String)>>>,
     showtime: Mutex<BTreeMap<String, Vec<u8>>>,
     outbox: Mutex<Outbox>,
 }
@@ -79,7 +80,7 @@ impl RunState {
             core,
             subject,
             cause: None,
-            suppressed: RwLock::default(),
+            suppressed: OnceLock::new(),
             showtime: Mutex::default(),
             outbox: Mutex::default(),
         }
@@ -97,23 +98,22 @@ impl RunState {
         change(&mut self.outbox.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn handlers(&self, number: TriggerNumber) -> impl Iterator<Item = &Arc<Minicomponent>> {
-        self.registry.handlers(number).iter().filter(|one| !self.is_suppressed(one))
-    }
-
     fn is_suppressed(&self, one: &Minicomponent) -> bool {
-        let suppressed = self.suppressed.read().unwrap_or_else(PoisonError::into_inner);
-        !suppressed.is_empty() && suppressed.contains(&(one.number, one.name.clone()))
+        self.suppressed.get().is_some_and(|suppressed| {
+            suppressed.read().unwrap_or_else(PoisonError::into_inner).contains(&(one.number, one.name.clone()))
+        })
     }
 
     /// Calls all handlers of a number in firing order.
     pub(crate) fn broadcast(self: &Arc<Self>, number: TriggerNumber, input: &[u8], depth: u32) -> Broadcast {
-        let values = self.handlers(number).map(|minicomponent| HandlerValue {
-            name: minicomponent.name.clone(),
-            plugin: Arc::clone(&minicomponent.plugin),
-            result: self.call(minicomponent, input, CallOptions { depth, ..CallOptions::default() }),
-        });
-        Broadcast { number, values: values.collect() }
+        let handlers = self.registry.handlers(number);
+        let options = CallOptions { depth, ..CallOptions::default() };
+        let mut values = Vec::with_capacity(handlers.len());
+        for minicomponent in handlers.iter().filter(|one| !self.is_suppressed(one)) {
+            let result = self.call(minicomponent, input, &options);
+            values.push(HandlerValue { minicomponent: Arc::clone(minicomponent), result });
+        }
+        Broadcast { number, values }
     }
 
     /// Calls the handler `name` of a number; `None` when there is none.
@@ -124,12 +124,9 @@ impl RunState {
         input: &[u8],
         depth: u32,
     ) -> Option<HandlerValue> {
-        let minicomponent = self.handlers(number).find(|one| one.name == name)?;
-        Some(HandlerValue {
-            name: minicomponent.name.clone(),
-            plugin: Arc::clone(&minicomponent.plugin),
-            result: self.call(minicomponent, input, CallOptions { depth, ..CallOptions::default() }),
-        })
+        let minicomponent = self.registry.handler(number, name).filter(|one| !self.is_suppressed(one))?;
+        let result = self.call(minicomponent, input, &CallOptions { depth, ..CallOptions::default() });
+        Some(HandlerValue { minicomponent: Arc::clone(minicomponent), result })
     }
 
     /// Calls one handler.
@@ -137,13 +134,12 @@ impl RunState {
         self: &Arc<Self>,
         minicomponent: &Arc<Minicomponent>,
         input: &[u8],
-        options: CallOptions,
+        options: &CallOptions,
     ) -> Result<Payload, PluginError> {
         if options.depth > MAX_DEPTH {
             return Err(PluginError::permanent(format!("triggers are nested more than {MAX_DEPTH} deep")));
         }
-        let call = Arc::new(Call::new(Arc::clone(self), minicomponent, options));
-        dispatcher::call(minicomponent, &self.core.runtime, &self.core.log, call, input)
+        dispatcher::call(Call::new(self, minicomponent, options), input)
     }
 }
 
@@ -261,8 +257,8 @@ impl Run {
 
     /// Keeps one handler from running in this run.
     pub fn suppress(&mut self, number: TriggerNumber, name: &str) {
-        let mut suppressed = self.state.suppressed.write().unwrap_or_else(PoisonError::into_inner);
-        suppressed.insert((number, name.to_owned()));
+        let suppressed = self.state.suppressed.get_or_init(RwLock::default);
+        suppressed.write().unwrap_or_else(PoisonError::into_inner).insert((number, name.to_owned()));
     }
 
     /// Returns whether anything answers `number`.
@@ -298,10 +294,13 @@ impl Run {
         name: &str,
         input: &[u8],
     ) -> Result<Option<Payload>, TriggerError> {
-        let Some(value) = self.trigger_one(number, name, input)?.values.pop() else { return Ok(None) };
+        let Some(HandlerValue { minicomponent, result }) = self.trigger_one(number, name, input)?.values.pop() else {
+            return Ok(None);
+        };
+        let plugin = &minicomponent.plugin;
         let failed =
-            |source| TriggerError::Handler { number, name: name.to_owned(), plugin: value.plugin.to_string(), source };
-        value.result.map(Some).map_err(failed)
+            |source| TriggerError::Handler { number, name: name.to_owned(), plugin: plugin.to_string(), source };
+        result.map(Some).map_err(failed)
     }
 
     /// Fires one handler with bytes and says what became of it, as [`Run::trigger`] does for all.

@@ -14,7 +14,7 @@ use crate::deferred::{Ending, Outcome, Work};
 use crate::dispatcher;
 use crate::error::Chain;
 use crate::registry::Minicomponent;
-use crate::run::{self, Call, CallOptions, Exchange, RunState, Subject};
+use crate::run::{self, CallOptions, Exchange, OwnedCall, RunState, Subject};
 use crate::store::{AttemptResult, Started};
 use crate::webhooks::delivery;
 
@@ -81,7 +81,7 @@ impl Work for TaskWork {
             Err(error) => return Outcome::failed(error),
         };
         options.cancelled = Some(cancelled);
-        let result = run.call(&minicomponent, &input, options);
+        let result = run.call(&minicomponent, &input, &options);
         outcome(&run, &minicomponent, result, &exchanges)
     }
 
@@ -91,9 +91,8 @@ impl Work for TaskWork {
                 Ok(prepared) => prepared,
                 Err(error) => return Outcome::failed(error),
             };
-            let log = run.core.log.clone();
-            let call = Arc::new(Call::new(Arc::clone(&run), &minicomponent, options));
-            let result = dispatcher::call_async(&minicomponent, &log, call, input).await;
+            let call = OwnedCall::new(Arc::clone(&run), Arc::clone(&minicomponent), options);
+            let result = dispatcher::call_async(call, input).await;
             outcome(&run, &minicomponent, result, &exchanges)
         })
     }

@@ -17,12 +17,9 @@ thread_local! {
 
 /// Runs `call` and turns a panic into an error with its message and place.
 pub(crate) fn guarded<R>(call: impl FnOnce() -> Result<R, PluginError>) -> Result<R, PluginError> {
-    DEPTH.set(DEPTH.get() + 1);
     // A handler has `&self` only, so what a panic leaves half done is behind the author's own locks or atomics;
     // std's locks are poisoned by it. `Plugin` documents that.
-    let result = catch_unwind(AssertUnwindSafe(call));
-    DEPTH.set(DEPTH.get() - 1);
-    result.unwrap_or_else(|panic| {
+    deeper(|| catch_unwind(AssertUnwindSafe(call))).unwrap_or_else(|panic| {
         let place = PLACE.with_borrow_mut(Option::take);
         let error = PluginError::panic(message(panic.as_ref()), place);
         // The payload is a value of the plugin's; its destructor may panic as well.
@@ -33,11 +30,20 @@ pub(crate) fn guarded<R>(call: impl FnOnce() -> Result<R, PluginError>) -> Resul
 
 /// Drops a value whose destructor may panic; such a panic is forgotten.
 pub(crate) fn drop_quietly<T>(value: T) {
-    DEPTH.set(DEPTH.get() + 1);
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+    if let Err(panic) = deeper(|| catch_unwind(AssertUnwindSafe(|| drop(value)))) {
         core::mem::forget(panic);
     }
-    DEPTH.set(DEPTH.get() - 1);
+}
+
+/// Runs `caught`, which does not panic, one level deeper. In a library a thread-local is found by a call, so it is
+/// looked for once.
+fn deeper<R>(caught: impl FnOnce() -> R) -> R {
+    DEPTH.with(|depth| {
+        depth.set(depth.get() + 1);
+        let result = caught();
+        depth.set(depth.get() - 1);
+        result
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

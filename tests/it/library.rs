@@ -78,7 +78,7 @@ fn a_handler_that_fails_is_an_error_for_a_call_and_one_of_many_for_a_broadcast()
         other => panic!("{other:?}"),
     }
     let fired = run.broadcast::<MiddlePanics>(&Value::Null).unwrap();
-    let worked: Vec<_> = fired.values.iter().map(|value| (&*value.name, value.result.is_ok())).collect();
+    let worked: Vec<_> = fired.values.iter().map(|value| (value.name(), value.result.is_ok())).collect();
     assert_eq!(worked, [("a_first", true), ("m_panics", false), ("z_last", true)]);
     assert_eq!(fired.last().unwrap(), "z_last");
     assert_eq!(fired.value("a_first").unwrap(), "a_first");
@@ -144,7 +144,7 @@ fn a_plugin_replaces_what_is_built_in_and_the_site_replaces_both() {
             .unwrap();
         let same = host.registry().handlers(Same::NUMBER).iter().find(|one| one.name == "same").unwrap().tier;
         let fired = host.run().start().broadcast::<Same>(&Value::Null).unwrap();
-        let answers = fired.values.into_iter().map(|value| (value.name, value.result.unwrap()));
+        let answers = fired.values.into_iter().map(|value| (value.name().to_owned(), value.result.unwrap()));
         (same, answers.collect::<Vec<_>>())
     };
     let other = || ("other".to_owned(), "the host".to_owned());

@@ -1,4 +1,5 @@
-//! The binary and the plugin libraries, built once per test program with the tests' own profile.
+//! The binary and the plugin libraries, built once per test program with its own profile: `release` for
+//! benches, `dev` for tests.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ fn built(target: &str) -> &'static Path {
 fn build() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // The whole workspace, as the tests themselves were built: the same features, so nothing is built twice.
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--message-format=json-render-diagnostics"])
+        .args(["build", "--workspace", "--profile", profile, "--message-format=json-render-diagnostics"])
         .current_dir(root)
         .stderr(Stdio::inherit())
         .output()

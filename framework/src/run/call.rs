@@ -24,7 +24,7 @@ use crate::webhooks;
 pub(crate) struct CallOptions {
     /// How many triggers lie around this one.
     pub(crate) depth: u32,
-    /// Time until the deadline; an hour when `None`.
+    /// Time until the deadline; `None` when there is no deadline, and each wait may take an hour.
     pub(crate) timeout: Option<Duration>,
     /// Settings of the webhook, in a delivery.
     pub(crate) settings: Option<Arc<BTreeMap<String, String>>>,
@@ -32,6 +32,13 @@ pub(crate) struct CallOptions {
     pub(crate) exchanges: Option<Arc<Mutex<Vec<Exchange>>>>,
     /// Set when nobody waits for the call any more.
     pub(crate) cancelled: Option<Arc<AtomicBool>>,
+}
+
+impl CallOptions {
+    /// Returns the deadline of a call that starts now.
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| Instant::now() + timeout)
+    }
 }
 
 /// One HTTP request of a call and how it ended.
@@ -42,26 +49,73 @@ pub(crate) struct Exchange {
     pub(crate) response: Option<String>,
 }
 
-/// One call.
-#[derive(Clone)]
-pub(crate) struct Call {
-    run: Arc<RunState>,
-    plugin: Arc<str>,
-    deadline: Instant,
-    options: CallOptions,
+/// One call, as long as the caller waits for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) run: &'a Arc<RunState>,
+    pub(crate) minicomponent: &'a Arc<Minicomponent>,
+    options: &'a CallOptions,
+    /// `None` when nothing limits it.
+    deadline: Option<Instant>,
 }
 
-impl Call {
-    pub(crate) fn new(run: Arc<RunState>, minicomponent: &Minicomponent, options: CallOptions) -> Self {
-        let deadline = Instant::now() + options.timeout.unwrap_or(UNLIMITED);
-        Self { run, plugin: Arc::clone(&minicomponent.plugin), deadline, options }
+/// One call that may outlive its caller: that of an asynchronous handler.
+pub(crate) struct OwnedCall {
+    pub(crate) run: Arc<RunState>,
+    pub(crate) minicomponent: Arc<Minicomponent>,
+    options: CallOptions,
+    deadline: Option<Instant>,
+}
+
+impl OwnedCall {
+    pub(crate) fn new(run: Arc<RunState>, minicomponent: Arc<Minicomponent>, options: CallOptions) -> Self {
+        let deadline = options.deadline();
+        Self { run, minicomponent, options, deadline }
+    }
+
+    fn borrowed(&self) -> Call<'_> {
+        Call { run: &self.run, minicomponent: &self.minicomponent, options: &self.options, deadline: self.deadline }
+    }
+}
+
+impl CallHost for OwnedCall {
+    fn service(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        self.borrowed().service(name, head, body)
+    }
+
+    fn service_async(&self, name: &str, head: Vec<u8>, body: Vec<u8>) -> ServiceFuture {
+        self.borrowed().service_async(name, head, body)
+    }
+
+    fn time_left(&self) -> Duration {
+        self.borrowed().time_left()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.borrowed().is_cancelled()
+    }
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(run: &'a Arc<RunState>, minicomponent: &'a Arc<Minicomponent>, options: &'a CallOptions) -> Self {
+        Self { run, minicomponent, options, deadline: options.deadline() }
+    }
+
+    pub(crate) fn to_owned(self) -> OwnedCall {
+        OwnedCall {
+            run: Arc::clone(self.run),
+            minicomponent: Arc::clone(self.minicomponent),
+            options: self.options.clone(),
+            deadline: self.deadline,
+        }
     }
 
     fn text(&self, head: &[u8]) -> ServiceAnswer {
         let head: TextHead<'_> = serde_json::from_slice(head)?;
         let arguments: Vec<(&str, Argument)> =
             head.arguments.iter().map(|(name, value)| (name.as_str(), argument(value))).collect();
-        let text = self.run.core.languages.text(&self.plugin, &self.run.subject.language, &head.key, &arguments);
+        let text =
+            self.run.core.languages.text(&self.minicomponent.plugin, &self.run.subject.language, &head.key, &arguments);
         Ok((Vec::new(), text.into_bytes()))
     }
 
@@ -69,7 +123,7 @@ impl Call {
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
         let value = match &self.options.settings {
             Some(settings) => settings.get(&*head.key).cloned(),
-            None => self.run.core.config.plugin_setting(&self.plugin, &head.key),
+            None => self.run.core.config.plugin_setting(&self.minicomponent.plugin, &head.key),
         };
         Ok(found(value.map(String::into_bytes)))
     }
@@ -133,7 +187,7 @@ impl Call {
     }
 }
 
-impl CallHost for Call {
+impl CallHost for Call<'_> {
     fn service(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
         match name {
             protocol::TEXT => self.text(head),
@@ -142,11 +196,11 @@ impl CallHost for Call {
             protocol::SHOWTIME_SET => self.showtime_set(head, body),
             protocol::TRIGGER => self.trigger(head, body),
             protocol::RUN => self.run_reply(),
-            protocol::KEPT_GET => services::kept_get(&self.run, &self.plugin, head),
-            protocol::KEPT_SET => services::kept_set(&self.run, &self.plugin, head, body),
-            protocol::DEFER => services::defer(&self.run, &self.plugin, head, body),
-            protocol::ANNOUNCE => services::announce(&self.run, head, body),
-            webhooks::FAN_OUT => webhooks::fan_out(&self.run, head),
+            protocol::KEPT_GET => services::kept_get(self.run, &self.minicomponent.plugin, head),
+            protocol::KEPT_SET => services::kept_set(self.run, &self.minicomponent.plugin, head, body),
+            protocol::DEFER => services::defer(self.run, &self.minicomponent.plugin, head, body),
+            protocol::ANNOUNCE => services::announce(self.run, head, body),
+            webhooks::FAN_OUT => webhooks::fan_out(self.run, head),
             protocol::HTTP => {
                 let answer = self.run.core.runtime.wait(self.http(head, body.to_vec())?);
                 answer.unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
@@ -168,7 +222,7 @@ impl CallHost for Call {
     }
 
     fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline.map_or(UNLIMITED, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn is_cancelled(&self) -> bool {
@@ -194,7 +248,7 @@ fn argument(value: &serde_json::Value) -> Argument {
 }
 
 fn trigger_value(value: HandlerValue) -> TriggerValue {
-    let mut reply = TriggerValue { name: value.name, ..TriggerValue::default() };
+    let mut reply = TriggerValue { name: value.name().to_owned(), ..TriggerValue::default() };
     match value.result {
         Ok(payload) => {
             let json = std::str::from_utf8(&payload).ok().and_then(|json| RawValue::from_string(json.into()).ok());

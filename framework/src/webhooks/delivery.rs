@@ -87,7 +87,7 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
             exchanges: Some(Arc::clone(&exchanges)),
             ..CallOptions::default()
         };
-        run.call(handler, &input, options)
+        run.call(handler, &input, &options)
     });
     let outcome = outcome(result, &exchanges);
     let ended_at = Timestamp(core.clock.now());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use switchboard_plugin_api::{AuthMethod, FieldFormat, Trigger, TriggerNumber, WebhookRegistration};
 
+use crate::registry::Minicomponent;
 use crate::run::{RunBuilder, TriggerError};
 
 /// An auth method as its plugin describes it in one language.
@@ -62,7 +63,8 @@ pub(super) fn all(run: RunBuilder) -> Result<Vec<Method>, TriggerError> {
     let broadcast = run.start().broadcast::<WebhookRegistration>(&Default::default())?;
     let methods = broadcast.values.into_iter().filter_map(|value| {
         // A method that fails here was logged by the dispatcher and cannot be offered.
-        Some(Method { id: value.name, plugin: value.plugin, form: value.result.ok()? })
+        let Minicomponent { name, plugin, .. } = &*value.minicomponent;
+        Some(Method { id: name.clone(), plugin: Arc::clone(plugin), form: value.result.ok()? })
     });
     Ok(methods.collect())
 }

@@ -271,7 +271,7 @@ pub(super) fn broadcast_json(broadcast: &Broadcast) -> Value {
         .values
         .iter()
         .map(|value| {
-            let mut json = json!({ "name": value.name, "plugin": &*value.plugin });
+            let mut json = json!({ "name": value.name(), "plugin": value.plugin() });
             match &value.result {
                 Ok(payload) => json["value"] = payload_json(payload),
                 Err(error) => json["error"] = error.to_string().into(),
@@ -293,8 +293,8 @@ pub(super) fn broadcast(broadcast: &Broadcast) -> String {
         return format!("nothing answers {}", broadcast.number);
     }
     let lines = broadcast.values.iter().map(|value| match &value.result {
-        Ok(payload) => format!("{} ({}): {}", value.name, value.plugin, payload_json(payload)),
-        Err(error) => format!("{} ({}) failed: {error}", value.name, value.plugin),
+        Ok(payload) => format!("{} ({}): {}", value.name(), value.plugin(), payload_json(payload)),
+        Err(error) => format!("{} ({}) failed: {error}", value.name(), value.plugin()),
     });
     let last = broadcast.last().map_or_else(|| "-".into(), |payload| payload_json(payload).to_string());
     format!("{}\nlast value: {last}", lines.collect::<Vec<_>>().join("\n"))
