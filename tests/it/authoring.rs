@@ -1,10 +1,9 @@
 //! A plugin author's road: a new crate, its tests, a library that a folder accepts.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::json;
-use switchboard_tests::{Receiver, Site};
+use switchboard_tests::{Receiver, Site, cargo};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -20,16 +19,13 @@ fn author(site: &Site, name: &str, kind: &str) -> PathBuf {
     assert_eq!(made["id"], name.replace('-', "_"));
     // One folder for what all of them are built with, kept between runs of these tests.
     let target = root().join("target").join("authoring");
-    let cargo = |command: &str| {
-        let status = Command::new(env!("CARGO"))
-            .args([command, "--quiet", "--target-dir"])
-            .arg(&target)
-            .current_dir(folder.join(name))
-            .status();
+    let run = |command: &str| {
+        let status =
+            cargo().args([command, "--quiet", "--target-dir"]).arg(&target).current_dir(folder.join(name)).status();
         assert!(status.unwrap().success(), "cargo {command} of a new {kind}");
     };
-    cargo("test");
-    cargo("build");
+    run("test");
+    run("build");
     let file = format!("{}{}{}", std::env::consts::DLL_PREFIX, name.replace('-', "_"), std::env::consts::DLL_SUFFIX);
     let library = site.plugins().join(&file);
     std::fs::copy(target.join("debug").join(&file), &library).unwrap();

@@ -16,11 +16,24 @@ fn built(target: &str) -> &'static Path {
     files.get(target).unwrap_or_else(|| panic!("cargo has built no `{target}`, only {:?}", files.keys()))
 }
 
+/// Returns a call of cargo from inside a test. What the outer cargo says about the tests' own crate is kept from it:
+/// build scripts look at those variables and would be run again, with all that depends on them.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 fn build() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // The whole workspace, as the tests themselves were built: the same features, so nothing is built twice.
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .args(["build", "--workspace", "--profile", profile, "--message-format=json-render-diagnostics"])
         .current_dir(root)
         .stderr(Stdio::inherit())

@@ -8,7 +8,7 @@ mod deliveries;
 mod receiver;
 mod site;
 
-pub use artifacts::{library, switchboard};
+pub use artifacts::{cargo, library, switchboard};
 pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use receiver::{Answer, Receiver, Request};
 pub use site::{Output, Serving, Site};
