@@ -354,7 +354,12 @@ impl Run {
     }
 
     fn check_access(&self, number: TriggerNumber) -> Result<(), TriggerError> {
-        let (needed, level) = (access_level(number), self.state.subject.level);
+        let level = self.state.subject.level;
+        // Nothing needs more, and the host itself fires most triggers.
+        if level >= AccessLevel::ADMINISTRATOR {
+            return Ok(());
+        }
+        let needed = access_level(number);
         if level >= needed {
             return Ok(());
         }
