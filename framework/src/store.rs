@@ -12,6 +12,10 @@ mod sqlite;
 mod conformance;
 
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::{self, Thread};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -24,6 +28,15 @@ pub use sqlite::{SqliteStore, holder};
 
 mod sealed {
     pub trait Sealed {}
+}
+
+/// Wakes a thread that waits for a receipt.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// The answer to a writing operation, once it is committed.
@@ -43,12 +56,18 @@ impl<V> Receipt<V> {
     /// # Errors
     ///
     /// When the operation or its commit failed; then nothing of it is in the store.
-    ///
-    /// # Panics
-    ///
-    /// When called from asynchronous code, which has `.await`.
     pub fn wait(self) -> Result<V, StoreError> {
-        self.0.blocking_recv().unwrap_or(Err(StoreError::Closed))
+        // Not `blocking_recv`, which panics on a thread of a runtime: a run that is dropped unfinished in asynchronous
+        // code commits there. Unconstrained, because a task that waits here gives nothing back to its runtime.
+        let mut receiver = pin!(tokio::task::unconstrained(self.0));
+        let waker = Arc::new(Unpark(thread::current())).into();
+        let mut context = Context::from_waker(&waker);
+        loop {
+            match receiver.as_mut().poll(&mut context) {
+                Poll::Ready(answer) => return answer.unwrap_or(Err(StoreError::Closed)),
+                Poll::Pending => thread::park(),
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod command_line;
 mod delivery;
 mod dispatch;
 mod durability;
+mod evolution;
 mod from_inside;
 mod house;
 mod isolation;

@@ -238,6 +238,16 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_can_be_waited_for_on_a_thread_of_a_runtime() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // More often than a task may poll before its runtime asks it to give way.
+        runtime.block_on(async { (0..300).for_each(|_| drop(conformance::accept(&store, 1))) });
+        assert_eq!(store.pending().unwrap().len(), 300);
+    }
+
+    #[test]
     fn a_second_host_is_refused_with_the_pid_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(holder(folder.path()), None);
