@@ -103,6 +103,7 @@ fn unsafe_code_lives_at_the_boundary_and_where_libraries_are_opened() {
         "plugin-api/src/abi.rs",
         "plugin-api/src/abi/host.rs",
         "framework/src/plugins/library.rs",
+        "tests/assets/api-1.0/host/src/library.rs",
         "tests/bench/dispatch.rs",
         "tests/fixtures/bare/src/lib.rs",
         "tests/fixtures/raw/src/lib.rs",

@@ -13,4 +13,5 @@ mod house;
 mod isolation;
 mod library;
 mod plugin_folder;
+mod released;
 mod trigger_table;

@@ -6,11 +6,13 @@
 mod artifacts;
 mod deliveries;
 mod receiver;
+mod released;
 mod site;
 
 pub use artifacts::{cargo, library, switchboard};
 pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use receiver::{Answer, Receiver, Request};
+pub use released::{RELEASES, assets, released, say_skipped};
 pub use site::{Output, Serving, Site};
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,137 @@
+//! Judges a library from its bytes, before any of its code runs: `framework/src/plugins/preflight.rs` of that time.
+//!
+//! Opening a half-copied library ends the process, and the operating system's messages mislead (a library for another
+//! processor is "no such file"), so the structure is checked here and the manifest is read here.
+
+use object::elf::PT_LOAD;
+use object::read::elf::{ElfFile, FileHeader, ProgramHeader, SectionHeader};
+use object::{Architecture, BinaryFormat, Endianness, File, FileKind, Object, ObjectSection};
+use switchboard_plugin_api::host::SECTION;
+use switchboard_plugin_api::{API_VERSION, Manifest, TriggerNumber, parse_api_version, protocol};
+
+use crate::refusal::Refusal;
+
+/// Host services that a plugin can name as indispensable.
+const SERVICES: &[&str] = &[
+    protocol::HTTP,
+    protocol::TEXT,
+    protocol::SETTING,
+    protocol::SHOWTIME_GET,
+    protocol::SHOWTIME_SET,
+    protocol::TRIGGER,
+    protocol::RUN,
+    protocol::KEPT_GET,
+    protocol::KEPT_SET,
+    protocol::DEFER,
+    protocol::ANNOUNCE,
+];
+
+/// Returns the manifest of a library that this host can open.
+pub(crate) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
+    let kind = FileKind::parse(bytes).map_err(|_| Refusal::NotALibrary("its content is not that of a library"))?;
+    check_complete(bytes, kind)?;
+    let file =
+        File::parse(bytes).map_err(|error| Refusal::Load { reason: format!("the file is damaged ({error})") })?;
+    check_platform(&file)?;
+    let section = file.section_by_name(SECTION).ok_or(Refusal::NoManifest)?;
+    let record = section.data().map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
+    let manifest = Manifest::from_record(record).map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
+    check_manifest(&manifest)?;
+    Ok(manifest)
+}
+
+/// Checks that every part that the loader maps is inside the file.
+fn check_complete(bytes: &[u8], kind: FileKind) -> Result<(), Refusal> {
+    match kind {
+        FileKind::Elf64 => check_elf::<object::elf::FileHeader64<Endianness>>(bytes),
+        FileKind::Elf32 => check_elf::<object::elf::FileHeader32<Endianness>>(bytes),
+        // The parsers of the other formats check their ranges when the sections are read.
+        _ => Ok(()),
+    }
+}
+
+fn check_elf<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<(), Refusal> {
+    let incomplete = |what| move |_| Refusal::Incomplete { needed: "the table".into(), what };
+    let header = H::parse(bytes).map_err(incomplete("the file header"))?;
+    let endian = header.endian().map_err(incomplete("the file header"))?;
+    if header.e_type(endian) != object::elf::ET_DYN {
+        return Err(Refusal::NotALibrary("it is an object or a program, not a dynamic library"));
+    }
+    let segments = header.program_headers(endian, bytes).map_err(incomplete("the program headers"))?;
+    let sections = header.section_headers(endian, bytes).map_err(incomplete("the section headers"))?;
+    let len = bytes.len() as u64;
+    let inside = |offset: u64, size: u64, what| match offset.checked_add(size) {
+        Some(end) if end <= len => Ok(()),
+        end => Err(Refusal::Incomplete { needed: format!("byte {}", end.unwrap_or(u64::MAX)), what }),
+    };
+    for segment in segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD) {
+        inside(segment.p_offset(endian).into(), segment.p_filesz(endian).into(), "a loaded segment")?;
+    }
+    for section in sections {
+        if let Some((offset, size)) = section.file_range(endian) {
+            inside(offset, size, "a section")?;
+        }
+    }
+    // Reading the tables once more through the high-level parser catches what the ranges do not.
+    ElfFile::<H>::parse(bytes)
+        .map(drop)
+        .map_err(|error| Refusal::Load { reason: format!("the file is damaged ({error})") })
+}
+
+fn check_platform(file: &File<'_>) -> Result<(), Refusal> {
+    let found = (file.format(), file.architecture());
+    let needed = (BinaryFormat::native_object(), native_architecture());
+    if found == needed {
+        return Ok(());
+    }
+    let show = |(format, architecture): (BinaryFormat, Architecture)| format!("{architecture:?} ({format:?})");
+    Err(Refusal::OtherPlatform { found: show(found), needed: show(needed) })
+}
+
+fn native_architecture() -> Architecture {
+    match std::env::consts::ARCH {
+        "x86_64" => Architecture::X86_64,
+        "x86" => Architecture::I386,
+        "aarch64" => Architecture::Aarch64,
+        "arm" => Architecture::Arm,
+        "riscv64" => Architecture::Riscv64,
+        "powerpc64" => Architecture::PowerPc64,
+        "s390x" => Architecture::S390x,
+        "loongarch64" => Architecture::LoongArch64,
+        _ => Architecture::Unknown,
+    }
+}
+
+fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
+    let bad = |reason: String| Refusal::BadManifest { reason };
+    let version = |text: &str| {
+        parse_api_version(text).ok_or_else(|| Refusal::BadManifest { reason: format!("`{text}` is no version") })
+    };
+    let (host, built_with, needed) = (version(API_VERSION)?, version(&manifest.api)?, version(&manifest.needs_api)?);
+    if built_with.0 != host.0 {
+        return Err(Refusal::OtherApi { found: manifest.api.clone(), provided: API_VERSION.into() });
+    }
+    if needed > host {
+        return Err(Refusal::NewerApi { needed: manifest.needs_api.clone(), provided: API_VERSION.into() });
+    }
+    if manifest.panic != "unwind" {
+        return Err(Refusal::PanicStrategy { found: manifest.panic.clone() });
+    }
+    if let Some(service) = manifest.capabilities.iter().find(|service| !SERVICES.contains(&service.as_str())) {
+        return Err(Refusal::MissingService { service: service.clone() });
+    }
+    if !is_id(&manifest.id) {
+        return Err(bad(format!("`{}` is no plugin id", manifest.id.escape_debug())));
+    }
+    for trigger in &manifest.triggers {
+        if TriggerNumber::checked(trigger.number).is_none() {
+            return Err(bad(format!("{} is no trigger number", trigger.number)));
+        }
+    }
+    Ok(())
+}
+
+fn is_id(id: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    (1..=63).contains(&id.len()) && id.bytes().all(valid)
+}
