@@ -3,13 +3,14 @@
 use std::fs;
 
 use serde_json::json;
+use switchboard::API_VERSION;
 use switchboard_tests::{Site, library};
 
 /// Installs `hello` with versions of plugin-api in its manifest that are as long as the real ones.
 fn site_with_versions(api: &str, needs_api: &str) -> Site {
     let mut bytes = fs::read(library("hello")).unwrap();
     for (field, version) in [("api", api), ("needs_api", needs_api)] {
-        let (old, new) = (format!("\"{field}\":\"1.0\""), format!("\"{field}\":\"{version}\""));
+        let (old, new) = (format!("\"{field}\":\"{API_VERSION}\""), format!("\"{field}\":\"{version}\""));
         let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).unwrap();
         bytes[at..at + old.len()].copy_from_slice(new.as_bytes());
     }
@@ -38,10 +39,18 @@ fn a_newer_plugin_that_needs_nothing_new_loads_and_works() {
 
 #[test]
 fn a_newer_plugin_that_needs_what_is_new_is_refused_with_both_versions_and_the_remedy() {
-    check_refused("1.9", "1.9", &["needs plugin-api 1.9", "this host has 1.0", "update Switchboard"]);
+    check_refused(
+        "1.9",
+        "1.9",
+        &["needs plugin-api 1.9", &format!("this host has {API_VERSION}"), "update Switchboard"],
+    );
 }
 
 #[test]
 fn a_plugin_of_another_major_version_is_refused_with_both_versions_and_the_remedy() {
-    check_refused("2.0", "2.0", &["built for plugin-api 2.0", "this host has 1.0", "rebuild the plugin"]);
+    check_refused(
+        "2.0",
+        "2.0",
+        &["built for plugin-api 2.0", &format!("this host has {API_VERSION}"), "rebuild the plugin"],
+    );
 }

@@ -1,6 +1,8 @@
 //! A plugin that was built with an earlier version of plugin-api, in today's host.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,6 +19,10 @@ fn for_each_release(test: impl Fn(&str, &Site)) {
             test(version, &site);
         }
     }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 fn open(site: &Site) -> Switchboard {
@@ -39,6 +45,23 @@ fn every_version_of_which_something_is_kept_is_tested() {
         folders.filter_map(|name| name.to_str().unwrap().strip_prefix("api-").map(ToOwned::to_owned)).collect();
     kept.sort();
     assert_eq!(kept, RELEASES);
+}
+
+#[test]
+fn what_a_released_version_promised_about_its_types_stays_as_it_was() {
+    for version in RELEASES {
+        let package = format!("switchboard-plugin-api-{version}.0");
+        let unpacked = Command::new("tar")
+            .arg("-xzOf")
+            .arg(assets(version).join(format!("{package}.crate")))
+            .arg(format!("{package}/abi-{version}.txt"))
+            .output()
+            .unwrap();
+        assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
+        let kept = root().join("plugin-api").join(format!("abi-{version}.txt"));
+        let lines = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(lines(fs::read(kept).unwrap()), lines(unpacked.stdout), "plugin-api {version} is released");
+    }
 }
 
 #[test]
@@ -133,7 +156,7 @@ fn a_released_host_takes_the_plugin_of_its_time() {
             return;
         };
         let run = |arguments: &[&str]| {
-            let output = std::process::Command::new(&host).arg(&library).args(arguments).output().unwrap();
+            let output = Command::new(&host).arg(&library).args(arguments).output().unwrap();
             String::from_utf8(output.stdout).unwrap()
         };
         assert!(run(&[]).ends_with("active\n"), "{version}");

@@ -71,7 +71,7 @@ pub(crate) fn new_plugin(name: &str, kind: Kind, parent: &Path, api: Option<Path
         name,
         id: &id,
         type_name: &type_name(name),
-        api: &dependency(api.as_deref(), "", "1.0"),
+        api: &dependency(api.as_deref(), "", switchboard::API_VERSION),
         test_host: &dependency(api.as_deref(), "test-host", "0.1"),
         serde: if kind == Kind::Handler { "serde = { version = \"1\", features = [\"derive\"] }\n" } else { "" },
     };

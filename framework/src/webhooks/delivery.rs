@@ -44,6 +44,8 @@ pub(crate) fn input(
         .map_err(|_| PluginError::permanent("the stored body is damaged: it is not UTF-8").with_code("corrupt"))?;
     delivery.attempt = attempt;
     delivery.mode = mode;
+    delivery.cause = event.cause.map(|task| task.0);
+    delivery.queued_at_ms = Some(event.at.0);
     serde_json::to_vec(&delivery).map_err(Into::into)
 }
 

@@ -51,6 +51,12 @@ pub struct Delivery {
     /// Why this attempt is made.
     #[serde(default)]
     pub mode: DeliveryMode,
+    /// Id of the deferred task whose handler announced the event, when one did. Since 1.1; `None` from an older host.
+    #[serde(default)]
+    pub cause: Option<i64>,
+    /// When the event was announced, in milliseconds since the Unix epoch. Since 1.1; `None` from an older host.
+    #[serde(default)]
+    pub queued_at_ms: Option<i64>,
 }
 
 /// Why an attempt is made.
