@@ -17,6 +17,7 @@ use crate::dispatcher::{self, CHANNEL};
 use crate::plugins::{Activation, Candidate, Folder, Refusal};
 use crate::registry::Minicomponent;
 use crate::run::{CallOptions, RunState, Subject};
+use crate::suspension;
 use crate::webhooks::check_form;
 
 /// Activates plugins in one host.
@@ -33,6 +34,7 @@ impl HostActivation<'_> {
             .and_then(|input| run.call(minicomponent, &input, &CallOptions::default()))
             .and_then(|output| dispatcher::read_json(T::NUMBER, &minicomponent.name, &output));
         result.map_err(|error: PluginError| Refusal::Activation {
+            plugin: minicomponent.plugin.to_string(),
             reason: format!("{} `{}`: {error}", T::NUMBER, minicomponent.name),
         })
     }
@@ -89,8 +91,10 @@ impl Activation for HostActivation<'_> {
         }
         for minicomponent in of(WebhookRegistration::NUMBER) {
             let form: AuthMethod = self.call::<WebhookRegistration>(minicomponent, &RegistrationRequest::default())?;
-            check_form(&minicomponent.name, &form).map_err(|reason| Refusal::Activation { reason })?;
+            check_form(&minicomponent.name, &form)
+                .map_err(|reason| Refusal::Activation { plugin: plugin.to_string(), reason })?;
         }
+        suspension::recall(self.core, minicomponents);
         Ok(())
     }
 

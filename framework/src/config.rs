@@ -19,8 +19,8 @@
 mod check;
 mod duration;
 mod error;
+mod plugins;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use serde::Deserialize;
 
 pub use duration::{DurationError, HumanDuration};
 pub use error::ConfigError;
+pub use plugins::PluginsConfig;
 
 /// The name of the file inside the data folder.
 pub const FILE_NAME: &str = "switchboard.toml";
@@ -48,8 +49,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Which language texts fall back to.
     pub languages: LanguagesConfig,
-    /// Settings of plugins, by plugin and key: `[plugins.hello] greeting = "Moin"`. Empty by default.
-    pub plugins: BTreeMap<String, BTreeMap<String, String>>,
+    /// What holds for all plugins, and the settings of each.
+    pub plugins: PluginsConfig,
 }
 
 /// The section `[egress]`.
@@ -200,7 +201,7 @@ impl Config {
     /// Returns a setting of a plugin, or `None` when it is not set.
     #[must_use]
     pub fn plugin_setting(&self, plugin: &str, key: &str) -> Option<String> {
-        self.plugins.get(plugin)?.get(key).cloned()
+        self.plugins.settings.get(plugin)?.get(key).cloned()
     }
 
     /// Reads `text`; `path` is only named in errors.

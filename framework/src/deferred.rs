@@ -49,12 +49,12 @@ impl Outcome {
 
 /// What the engine needs to know of the tasks' handlers.
 pub(crate) trait Work: Send + Sync + 'static {
-    /// Returns how the handler is called; `None` when no plugin has it just now.
+    /// Returns how the handler is called; `None` when it cannot be called just now: no plugin has it, or it is suspended.
     fn kind(&self, number: u32, name: &str) -> Option<HandlerKind>;
-    /// Runs a synchronous handler in this thread.
-    fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Outcome;
+    /// Runs a synchronous handler in this thread; `None` when it could not be called after all. See [`Work::kind`].
+    fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Option<Outcome>;
     /// Runs an asynchronous handler. Dropping the future cancels it.
-    fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+    fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Option<Outcome>> + Send>>;
     /// Is told how an attempt ended, after that is on disk.
     fn ended(&self, started: &Started, written: &AttemptResult, ending: &Ending);
 }

@@ -1,7 +1,8 @@
 //! Calls handlers: all of a number, or one of a name, each guarded.
 //!
-//! A handler that fails or panics is logged with number, name and plugin, and the next one still runs. What a handler
-//! may ask while it runs is the [`run`](crate::run)'s affair.
+//! A handler that fails or panics is logged with number, name and plugin, and the next one still runs; one that is
+//! suspended gives an error without being called. What a handler may ask while it runs is the [`run`](crate::run)'s
+//! affair.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use serde::de::DeserializeOwned;
 use switchboard_plugin_api::host::{CallHost, Payload};
 use switchboard_plugin_api::{ErrorKind, HandlerKind, PluginError, TriggerNumber};
 
-use crate::channel_log::ChannelLog;
+use crate::core::Core;
 use crate::registry::{Minicomponent, Target};
 use crate::run::{Call, OwnedCall};
+use crate::suspension;
 
 /// Channel of everything that has to do with plugins and their calls.
 pub(crate) const CHANNEL: &str = "Plugins";
@@ -96,6 +98,9 @@ pub(crate) fn write_json(number: TriggerNumber, input: &impl Serialize) -> Resul
 /// at the deadline; a synchronous one is on its honour.
 pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError> {
     let Call { run, minicomponent, .. } = call;
+    if minicomponent.panics.is_suspended() {
+        return Err(suspension::refusal(minicomponent));
+    }
     let result = match (&minicomponent.target, minicomponent.kind) {
         (Target::BuiltIn(handler), _) => handler.call(&call, input),
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
@@ -105,7 +110,7 @@ pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError>
         }
         (Target::Plugin { generation, handler }, _) => generation.running().call(*handler, &call, input),
     };
-    report(minicomponent, &run.core.log, &result);
+    report(minicomponent, &run.core, &result);
     result
 }
 
@@ -113,7 +118,10 @@ pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError>
 pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payload, PluginError> {
     // The call is held until the handler ends, and with it the generation, so that its shutdown comes after it.
     let call = Arc::new(call);
-    let (minicomponent, log) = (&call.minicomponent, &call.run.core.log);
+    let (minicomponent, core) = (&call.minicomponent, &call.run.core);
+    if minicomponent.panics.is_suspended() {
+        return Err(suspension::refusal(minicomponent));
+    }
     let result = match (&minicomponent.target, minicomponent.kind) {
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
             let host = Arc::<OwnedCall>::clone(&call);
@@ -121,7 +129,7 @@ pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payloa
         }
         _ => Err(PluginError::permanent("a synchronous handler was called as an asynchronous one")),
     };
-    report(minicomponent, log, &result);
+    report(minicomponent, core, &result);
     result
 }
 
@@ -135,18 +143,19 @@ async fn within(
     }
 }
 
-fn report(minicomponent: &Minicomponent, log: &ChannelLog, result: &Result<Payload, PluginError>) {
+fn report(minicomponent: &Minicomponent, core: &Core, result: &Result<Payload, PluginError>) {
     minicomponent.counts.add(result.is_err());
-    if let Err(error) = result {
-        report_failure(minicomponent, log, error);
+    match result {
+        Ok(_) => minicomponent.panics.survived(),
+        Err(error) => report_failure(minicomponent, core, error),
     }
 }
 
 #[cold]
-fn report_failure(minicomponent: &Minicomponent, log: &ChannelLog, error: &PluginError) {
+fn report_failure(minicomponent: &Minicomponent, core: &Core, error: &PluginError) {
     let level = if error.kind() == ErrorKind::Panic { log::Level::Error } else { log::Level::Warn };
     log::log!(
-        logger: log,
+        logger: core.log,
         target: CHANNEL,
         level,
         number = minicomponent.number.to_string(),
@@ -155,4 +164,5 @@ fn report_failure(minicomponent: &Minicomponent, log: &ChannelLog, error: &Plugi
         error = error.to_string();
         "handler failed"
     );
+    suspension::judge(core, minicomponent, error);
 }

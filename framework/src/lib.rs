@@ -41,6 +41,7 @@ mod registry;
 mod run;
 mod runtime;
 pub mod store;
+mod suspension;
 mod switchboard;
 mod tasks;
 mod webhooks;
@@ -51,6 +52,7 @@ pub use dispatcher::{Broadcast, HandlerValue};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
 pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
 pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};
+pub use suspension::{ResumeError, Suspension};
 pub use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
 pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 pub use switchboard_plugin_api::{

@@ -21,6 +21,7 @@ pub(crate) use library::Generation;
 pub use report::{LoadReport, PluginReport, PluginState, Refusal};
 
 use crate::registry::{CallCounts, Minicomponent, Target, Tier};
+use crate::suspension::PanicStreak;
 
 /// What the plugins need from the rest of the host while they are activated.
 pub(crate) trait Activation {
@@ -214,6 +215,7 @@ fn minicomponents(generation: &Arc<Generation>, tier: Tier) -> Vec<Arc<Minicompo
             plugin: Arc::clone(&plugin),
             kind: trigger.kind,
             counts: CallCounts::default(),
+            panics: PanicStreak::default(),
             target: Target::Plugin { generation: Arc::clone(generation), handler },
         }))
     });

@@ -12,6 +12,7 @@ use switchboard_plugin_api::host::{CallHost, Payload};
 use switchboard_plugin_api::{HandlerKind, PluginError, TriggerNumber};
 
 use crate::plugins::Generation;
+use crate::suspension::{PanicStreak, Suspension};
 
 /// Where a minicomponent comes from. A higher tier replaces the same number and name of a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -96,7 +97,16 @@ pub struct Minicomponent {
     pub kind: HandlerKind,
     /// Its counts.
     pub counts: CallCounts,
+    pub(crate) panics: PanicStreak,
     pub(crate) target: Target,
+}
+
+impl Minicomponent {
+    /// Returns why it is not called any more; `None` as long as it is.
+    #[must_use]
+    pub fn suspension(&self) -> Option<Arc<Suspension>> {
+        self.panics.suspension()
+    }
 }
 
 impl std::fmt::Debug for Minicomponent {
@@ -220,6 +230,7 @@ mod tests {
             plugin: plugin.into(),
             kind: HandlerKind::Sync,
             counts: CallCounts::default(),
+            panics: PanicStreak::default(),
             target: Target::BuiltIn(Arc::new(Nothing)),
         })
     }

@@ -25,6 +25,7 @@ use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
 use crate::store::{SqliteStore, Store, StoreOpenError};
+use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
 use crate::webhooks::{Watcher, Webhooks};
 use crate::work::TaskWork;
@@ -278,7 +279,36 @@ impl Switchboard {
     /// Says what the plugin folders hold and what became of each file.
     #[must_use]
     pub fn plugins(&self) -> LoadReport {
-        LoadReport { plugins: self.plugins.report(), collisions: self.registry().collisions().to_vec() }
+        let registry = self.registry();
+        let suspended = registry.iter().filter_map(|one| one.suspension()).map(|one| Suspension::clone(&one));
+        LoadReport {
+            plugins: self.plugins.report(),
+            collisions: registry.collisions().to_vec(),
+            suspended: suspended.collect(),
+        }
+    }
+
+    /// Calls suspended handlers of a plugin again, all of them or the one of a number and an event name, and returns what
+    /// their suspensions were: none when nothing was suspended. Their deferred tasks run.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such plugin or handler, or the store fails.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use switchboard::Switchboard;
+    ///
+    /// let switchboard = Switchboard::open("switchboard-data")?;
+    /// for suspension in switchboard.plugins().suspended {
+    ///     println!("{suspension}");
+    ///     switchboard.resume(&suspension.plugin, Some((suspension.number, &suspension.name)))?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(&self, plugin: &str, handler: Option<(TriggerNumber, &str)>) -> Result<Vec<Suspension>, ResumeError> {
+        suspension::resume(&self.core, plugin, handler)
     }
 
     /// Brings the plugins in line with the folders now, and says what became of each file.
@@ -321,6 +351,7 @@ fn built_in(number: TriggerNumber, name: String, handler: Arc<dyn BuiltIn>) -> A
         plugin: "switchboard".into(),
         kind: HandlerKind::Sync,
         counts: CallCounts::default(),
+        panics: PanicStreak::default(),
         target: Target::BuiltIn(handler),
     })
 }

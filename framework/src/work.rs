@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::deferred::{Ending, Outcome, Work};
 use crate::dispatcher;
 use crate::error::Chain;
-use crate::registry::Minicomponent;
+use crate::registry::{Minicomponent, Registry};
 use crate::run::{self, CallOptions, Exchange, OwnedCall, RunState, Subject};
 use crate::store::{AttemptResult, Started};
 use crate::webhooks::delivery;
@@ -31,7 +31,8 @@ struct Prepared {
 }
 
 impl TaskWork {
-    fn prepare(&self, started: &Started) -> Result<Prepared, PluginError> {
+    /// Puts together what the handler is called with; `None` when it cannot be called just now.
+    fn prepare(&self, started: &Started) -> Result<Option<Prepared>, PluginError> {
         let core = self.0.upgrade().ok_or_else(|| PluginError::retryable("the host is stopping"))?;
         let task = &started.task;
         let number = TriggerNumber::try_from(task.number)
@@ -44,10 +45,7 @@ impl TaskWork {
         let timeout = core.config.deferred.timeout;
         let mut run = RunState::new(core, subject);
         run.cause = Some((task.id, started.event.as_ref().map_or(0, |event| event.depth)));
-        let minicomponent = run.registry.handler(number, &task.name).cloned().ok_or_else(|| {
-            PluginError::retryable(format!("no plugin has {number} `{}` just now", task.name))
-                .with_code("plugin_missing")
-        })?;
+        let Some(minicomponent) = callable(&run.registry, number, &task.name).cloned() else { return Ok(None) };
         let exchanges = Arc::<Mutex<Vec<Exchange>>>::default();
         let mut options =
             CallOptions { timeout: Some(timeout), exchanges: Some(Arc::clone(&exchanges)), ..CallOptions::default() };
@@ -65,35 +63,40 @@ impl TaskWork {
             }
             _ => task.payload.clone().unwrap_or_else(|| b"null".to_vec()),
         };
-        Ok(Prepared { run: Arc::new(run), minicomponent, input, options, exchanges })
+        Ok(Some(Prepared { run: Arc::new(run), minicomponent, input, options, exchanges }))
     }
+}
+
+/// Returns a handler unless there is none or it is suspended.
+fn callable<'r>(registry: &'r Registry, number: TriggerNumber, name: &str) -> Option<&'r Arc<Minicomponent>> {
+    registry.handler(number, name).filter(|one| !one.panics.is_suspended())
 }
 
 impl Work for TaskWork {
     fn kind(&self, number: u32, name: &str) -> Option<HandlerKind> {
         let registry = self.0.upgrade()?.registry.load_full();
-        registry.handler(TriggerNumber::checked(number)?, name).map(|minicomponent| minicomponent.kind)
+        callable(&registry, TriggerNumber::checked(number)?, name).map(|minicomponent| minicomponent.kind)
     }
 
-    fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Outcome {
+    fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Option<Outcome> {
         let Prepared { run, minicomponent, input, mut options, exchanges } = match self.prepare(started) {
-            Ok(prepared) => prepared,
-            Err(error) => return Outcome::failed(error),
+            Ok(prepared) => prepared?,
+            Err(error) => return Some(Outcome::failed(error)),
         };
         options.cancelled = Some(cancelled);
         let result = run.call(&minicomponent, &input, &options);
-        outcome(&run, &minicomponent, result, &exchanges)
+        Some(outcome(&run, &minicomponent, result, &exchanges))
     }
 
-    fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Option<Outcome>> + Send>> {
         Box::pin(async move {
             let Prepared { run, minicomponent, input, options, exchanges } = match self.prepare(&started) {
-                Ok(prepared) => prepared,
-                Err(error) => return Outcome::failed(error),
+                Ok(prepared) => prepared?,
+                Err(error) => return Some(Outcome::failed(error)),
             };
             let call = OwnedCall::new(Arc::clone(&run), Arc::clone(&minicomponent), options);
             let result = dispatcher::call_async(call, input).await;
-            outcome(&run, &minicomponent, result, &exchanges)
+            Some(outcome(&run, &minicomponent, result, &exchanges))
         })
     }
 

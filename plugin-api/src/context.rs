@@ -229,7 +229,11 @@ impl<'a> Context<'a> {
 
 fn read_value<O: DeserializeOwned>(number: TriggerNumber, value: TriggerValue) -> Result<O, PluginError> {
     if let Some(error) = value.error {
-        let message = format!("{number} `{}`: {error}", value.name);
+        let of_plugin = match value.plugin.as_str() {
+            "" => String::new(),
+            plugin => format!(" of plugin `{plugin}`"),
+        };
+        let message = format!("{number} `{}`{of_plugin}: {error}", value.name);
         let mut error = if value.permanent { PluginError::permanent(message) } else { PluginError::retryable(message) };
         if let Some(code) = value.code {
             error = error.with_code(code);

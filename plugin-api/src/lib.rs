@@ -11,7 +11,8 @@
 //! 5. Trigger 00005 hands the plugin's texts to the host.
 //! 6. Handlers are called, from several threads at once, each with a [`Context`] through which it asks the host for
 //!    texts, settings, values of the run, HTTP, or another trigger.
-//! 7. An error or a panic is reported with the plugin's name; the next call comes all the same.
+//! 7. An error or a panic is reported with the plugin's name; the next call comes all the same. A handler that panics on
+//!    every call is suspended until the plugin is replaced or an administrator resumes it.
 //! 8. When the library is removed or replaced, running calls end and [`Plugin::shutdown`] is called.
 //!
 //! ```
@@ -108,9 +109,74 @@ fn api_version() -> (u32, u32) {
 
 /// A plugin: one value per library, made when it is loaded.
 ///
-/// Calls come from several threads at once, so what changes lives behind a lock or in atomics. A handler that panics
-/// leaves such state as it was at that moment; a standard lock that was held is poisoned by it. The plugin goes on
-/// being called.
+/// # State
+///
+/// Calls come from several threads at once, so what changes lives behind a lock or in atomics.
+///
+/// A handler that panics leaves that state as it was at that moment, and the same value goes on being called: the host
+/// neither makes a new one nor undoes anything. What the next call may find:
+///
+/// * Atomics hold what was stored before the panic and nothing of what was to come. Two of them that belong together may
+///   contradict each other.
+/// * A [`Mutex`](std::sync::Mutex) or [`RwLock`](std::sync::RwLock) that was held for writing is poisoned: `lock` gives
+///   an error from then on, and with `unwrap` every later call panics as well, until the handler is suspended. So decide
+///   at each lock. Where one assignment is the whole change, the value is whole:
+///   `lock().unwrap_or_else(PoisonError::into_inner)`. Where several steps belong together, work out the new value first
+///   and assign it at once, or throw a poisoned value away and build it anew.
+/// * What the handler has asked of the host stays done: requests are sent, kept values are kept, deferred tasks are made.
+///   Only events that it announced in a deferred task are not, because its run is not committed.
+/// * An asynchronous handler that is dropped, at its deadline or at a stop, is the same without a panic: everything
+///   before its last `.await` has happened, nothing after it will. A lock cannot be held there, which the compiler checks.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::{Mutex, PoisonError};
+/// use switchboard_plugin_api::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Rates {
+///     by_currency: HashMap<String, u64>,
+///     total: u64, // always the sum of the above
+/// }
+///
+/// struct Exchange {
+///     rates: Mutex<Rates>,
+/// }
+///
+/// impl Exchange {
+///     fn set(&self, _cx: &Context, arguments: Arguments) -> Result<TaskReply, PluginError> {
+///         let currency = arguments.text("currency").ok_or_else(|| PluginError::permanent("which currency?"))?;
+///         // A panic up to here has changed nothing.
+///         let mut rates = self.rates.lock().unwrap_or_else(|poisoned| {
+///             // One between the two changes below: the sum may be wrong, so it is made anew.
+///             let mut rates = poisoned.into_inner();
+///             rates.total = rates.by_currency.values().sum();
+///             self.rates.clear_poison();
+///             rates
+///         });
+///         rates.by_currency.insert(currency.to_owned(), 100);
+///         rates.total = rates.by_currency.values().sum();
+///         Ok(TaskReply::text(rates.total.to_string()))
+///     }
+///
+///     fn reset(&self, _cx: &Context, _: Arguments) -> Result<TaskReply, PluginError> {
+///         // One assignment is the whole change, so a poisoned lock means nothing here.
+///         *self.rates.lock().unwrap_or_else(PoisonError::into_inner) = Rates::default();
+///         Ok(TaskReply::default())
+///     }
+/// }
+/// #
+/// # impl Plugin for Exchange {
+/// #     const INFO: PluginInfo = PluginInfo::new("exchange", "1.0.0");
+/// #     const REGISTRY: Registry<Self> =
+/// #         Registry::new().add::<PublicTask>("set", Self::set).add::<PublicTask>("reset", Self::reset);
+/// #     fn new(_host: &Host) -> Result<Self, PluginError> {
+/// #         Ok(Self { rates: Mutex::default() })
+/// #     }
+/// # }
+/// # export_plugin!(Exchange);
+/// # fn main() {}
+/// ```
 pub trait Plugin: Exported + Sized + Send + Sync + 'static {
     /// Who the plugin is.
     const INFO: PluginInfo;

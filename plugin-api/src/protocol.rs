@@ -72,6 +72,9 @@ pub struct TriggerReply {
 pub struct TriggerValue {
     /// The event name.
     pub name: String,
+    /// Its plugin; empty from a host that does not tell.
+    #[serde(default)]
+    pub plugin: String,
     /// Its value as JSON, when it succeeded and gave JSON.
     #[serde(default)]
     pub value: Option<Box<RawValue>>,

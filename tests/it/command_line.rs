@@ -50,13 +50,13 @@ fn site_with_webhook(url: &str) -> (Site, String) {
 fn triggers_and_plugins_are_listed_for_programs() {
     let site = Site::with(&["fixture_probe", "fixture_rival"]);
     let triggers = site.json(&["triggers"]);
-    check_rows(&triggers, &["number", "name", "plugin", "tier", "kind", "calls", "failures"]);
+    check_rows(&triggers, &["number", "name", "plugin", "tier", "kind", "calls", "failures", "suspended"]);
     let order: Vec<_> =
         triggers.as_array().unwrap().iter().map(|row| (row["number"].as_str(), row["name"].as_str())).collect();
     assert!(order.is_sorted(), "not in firing order: {order:?}");
     assert!(order.contains(&(Some("99994"), Some("webhook_watcher"))), "{order:?}");
     let list = site.json(&["plugin", "list"]);
-    check_members(&list, &["plugins", "collisions"]);
+    check_members(&list, &["plugins", "collisions", "suspended"]);
     check_rows(&list["plugins"], &["file", "tier", "id", "version", "title", "state", "reason", "triggers"]);
     check_rows(&list["collisions"], &["number", "name", "kept", "left_out"]);
 }

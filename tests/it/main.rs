@@ -14,4 +14,5 @@ mod isolation;
 mod library;
 mod plugin_folder;
 mod released;
+mod suspension;
 mod trigger_table;

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use switchboard::TriggerNumber;
+
 use crate::command::{self, Command, LogQuery, TaskQuery};
 use crate::exit::{self, CommandFailed};
 use crate::scaffold::{self, Kind};
@@ -99,6 +101,16 @@ struct Emit {
 enum Plugin {
     /// List the files in the plugin folders and what became of each
     List,
+    /// Call handlers again that were suspended because they panicked on every call
+    Resume {
+        /// Id of the plugin
+        id: String,
+        /// Trigger number of the one handler to resume; all of the plugin's without it
+        #[arg(requires = "name")]
+        number: Option<String>,
+        /// Event name of that handler
+        name: Option<String>,
+    },
     /// Write a complete plugin crate to start from
     New {
         /// Name of the crate, such as webhook-api-key
@@ -256,12 +268,18 @@ fn command(sub: Sub) -> Result<Command> {
             task: emit.task,
             wait_seconds: emit.wait.then_some(emit.timeout),
         },
-        Sub::Trigger { number, name, payload, lang } => {
-            let number = number.parse().map_err(|error: switchboard::NotATriggerNumber| usage(error.to_string()))?;
-            Command::Trigger { number, name, payload: text_argument("--payload", payload)?, lang }
-        }
+        Sub::Trigger { number, name, payload, lang } => Command::Trigger {
+            number: trigger_number(&number)?,
+            name,
+            payload: text_argument("--payload", payload)?,
+            lang,
+        },
         Sub::Triggers => Command::Triggers,
         Sub::Plugin(Plugin::List) => Command::PluginList,
+        Sub::Plugin(Plugin::Resume { id, number, name }) => {
+            let handler = number.as_deref().map(trigger_number).transpose()?.zip(name);
+            Command::PluginResume { id, handler }
+        }
         Sub::Webhook(Webhook::Add { owner, url, method, settings, events }) => {
             Command::WebhookAdd { owner, url, method, settings: pairs(settings)?, events }
         }
@@ -278,6 +296,10 @@ fn command(sub: Sub) -> Result<Command> {
             return Err(anyhow!("this command needs no host"));
         }
     })
+}
+
+fn trigger_number(text: &str) -> Result<TriggerNumber> {
+    text.parse().map_err(|error: switchboard::NotATriggerNumber| usage(error.to_string()))
 }
 
 fn pairs(settings: Vec<String>) -> Result<BTreeMap<String, String>> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use switchboard::channel_log::{self, Search};
 use switchboard::error::Chain;
 use switchboard::store::{TaskFilter, TaskId, TaskState, WebhookId};
-use switchboard::{Notification, Switchboard, TaskError, TriggerNumber, WebhookDraft, WebhookError};
+use switchboard::{Notification, ResumeError, Switchboard, TaskError, TriggerNumber, WebhookDraft, WebhookError};
 
 use crate::exit::{CommandFailed, FAILED, MISSING, NOT_DELIVERED, USAGE};
 
@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Trigger { number: TriggerNumber, name: Option<String>, payload: String, lang: Option<String> },
     Triggers,
     PluginList,
+    PluginResume { id: String, handler: Option<(TriggerNumber, String)> },
     WebhookAdd { owner: i64, url: String, method: String, settings: BTreeMap<String, String>, events: Vec<String> },
     WebhookList { owner: Option<i64> },
     WebhookShow { id: i64 },
@@ -105,6 +106,14 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
         Command::PluginList => {
             let report = host.plugins();
             Reply::new(show::plugins_json(&report), show::plugins(&report, host.data()))
+        }
+        Command::PluginResume { id, handler } => {
+            let handler = handler.as_ref().map(|(number, name)| (*number, name.as_str()));
+            let resumed = host.resume(&id, handler).map_err(|error| {
+                failed(if matches!(error, ResumeError::Store { .. }) { FAILED } else { MISSING }, &error)
+            })?;
+            let rows: Vec<Value> = resumed.iter().map(show::suspension_json).collect();
+            Reply::new(json!({ "plugin": id, "resumed": rows }), show::resumed(&id, &resumed))
         }
         Command::WebhookAdd { owner, url, method, settings, events } => {
             let draft = WebhookDraft { owner, url, method, settings, events };

@@ -69,6 +69,9 @@ fn greet(host: &Switchboard, address: SocketAddr) {
     for collision in &report.collisions {
         output::note(&format!("collision: {collision}"));
     }
+    for suspension in &report.suspended {
+        output::note(&format!("suspended: {suspension}"));
+    }
 }
 
 /// Returns when the process is asked to stop.

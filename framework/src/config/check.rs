@@ -109,21 +109,7 @@ impl Source<'_> {
 
     /// Returns the full name of the key whose value contains `span`.
     fn key_at(&self, table: &DeTable<'_>, span: Option<Range<usize>>) -> String {
-        let Some(span) = span else {
-            return FALLBACK_KEY.to_owned();
-        };
-        for (section, value) in table {
-            if let Some(values) = value.get_ref().as_table() {
-                for (key, value) in values {
-                    if value.span().start <= span.start && span.end <= value.span().end {
-                        return format!("{}.{}", section.get_ref(), key.get_ref());
-                    }
-                }
-            } else if value.span() == span {
-                return section.get_ref().to_string();
-            }
-        }
-        FALLBACK_KEY.to_owned()
+        span.and_then(|span| key_in(table, &span)).unwrap_or_else(|| FALLBACK_KEY.to_owned())
     }
 
     fn check_ranges(&self, table: &DeTable<'_>, config: &Config) -> Result<(), ConfigError> {
@@ -167,6 +153,19 @@ impl Source<'_> {
             reason,
         })
     }
+}
+
+/// Returns the name, inside `table`, of the innermost key whose value contains `span`.
+fn key_in(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        // The place of a table with a header is its header, and what it holds stands elsewhere.
+        let inside = value.get_ref().as_table().and_then(|table| key_in(table, span));
+        let here = value.span().start <= span.start && span.end <= value.span().end;
+        match inside {
+            Some(inside) => Some(format!("{}.{inside}", key.get_ref())),
+            None => here.then(|| key.get_ref().to_string()),
+        }
+    })
 }
 
 /// Stands for the key when an error has no place, which the parser does not do today.

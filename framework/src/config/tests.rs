@@ -42,6 +42,9 @@ mode = "production"
 
 [languages]
 default = "en-GB"
+
+[plugins]
+suspend_after_panics = 5
 "#;
     assert_eq!(parse(text).unwrap(), Config::default());
 }
@@ -52,7 +55,7 @@ fn every_setting_can_be_changed() {
         "[egress]\nallow = [\"127.0.0.0/8\", \"fd00::/8\"]\nhttp = false\n\
          [deferred]\nschedule = [\"1s\"]\ngrace = \"0s\"\n\
          [log]\nlevel = \"DEBUG\"\nmode = \"development\"\n\
-         [languages]\ndefault = \"de-DE\"\n",
+         [languages]\ndefault = \"de-DE\"\n[plugins]\nsuspend_after_panics = 0\n",
     )
     .unwrap();
     assert_eq!(config.egress.allow.len(), 2);
@@ -61,6 +64,7 @@ fn every_setting_can_be_changed() {
     assert_eq!(config.deferred.grace, Duration::ZERO);
     assert_eq!(config.log.effective_level(), LevelFilter::Debug);
     assert_eq!(config.languages.default, "de-DE");
+    assert_eq!(config.plugins.suspend_after_panics, 0);
 }
 
 #[test]
@@ -166,4 +170,25 @@ fn plugins_have_settings_of_their_own() {
     assert_eq!(config.plugin_setting("hello", "greeting").as_deref(), Some("Moin"));
     assert_eq!(config.plugin_setting("hello", "other"), None);
     assert_eq!(config.plugin_setting("other", "greeting"), None);
+    check_refused(
+        "[plugins.hello]\ngreeting = 3\n",
+        "`switchboard.toml` line 2: `plugins.hello.greeting` has a wrong value: invalid type: integer `3`, expected a string",
+    );
+}
+
+#[test]
+fn what_holds_for_all_plugins_stands_beside_their_settings() {
+    let config = parse("[plugins]\nsuspend_after_panics = 3\n[plugins.hello]\ngreeting = \"Moin\"\n").unwrap();
+    assert_eq!(config.plugins.suspend_after_panics, 3);
+    assert_eq!(config.plugin_setting("hello", "greeting").as_deref(), Some("Moin"));
+    check_refused(
+        "[plugins]\nsuspend_after_panics = -1\n",
+        "`switchboard.toml` line 2: `plugins.suspend_after_panics` has a wrong value: invalid value: integer `-1`, \
+         expected u32",
+    );
+    check_refused(
+        "[plugins]\nsuspend_after_panic = 3\n",
+        "`switchboard.toml` line 2: `plugins.suspend_after_panic` has a wrong value: invalid type: integer `3`, expected \
+         a table of settings for a plugin of this id; the host's own key is `suspend_after_panics`",
+    );
 }

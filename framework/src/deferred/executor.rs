@@ -35,13 +35,15 @@ impl Shared {
         let started = Arc::new(started);
         let work = Arc::clone(&self.work).run_async(Arc::clone(&started));
         let outcome = tokio::select! {
-            outcome = work => Some(outcome),
+            outcome = work => outcome.map_or(Attempted::NotCalled, Attempted::Ended),
             // The handler's future is dropped.
-            _ = stop.wait_for(|stop| *stop) => None,
+            _ = stop.wait_for(|stop| *stop) => Attempted::Interrupted,
         };
+        let called = !matches!(outcome, Attempted::NotCalled);
         let (written, ending) = self.ending(&started, outcome);
         loop {
             match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).await {
+                Ok(_) if !called => return Ended { id: head.id, next: Some(head) },
                 Ok(applied) => return self.told(&head, &started, &written, &ending, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
@@ -64,11 +66,14 @@ impl Shared {
         self.in_threads().insert(head.id, started.lease);
         // The handler's own panics are caught in the plugin; this one is for the host's.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
-            .unwrap_or_else(|_| Outcome::failed(PluginError::retryable("the host failed inside")));
+            .unwrap_or_else(|_| Some(Outcome::failed(PluginError::retryable("the host failed inside"))));
+        let outcome = outcome.map_or(Attempted::NotCalled, Attempted::Ended);
         self.in_threads().remove(&head.id);
-        let (written, ending) = self.ending(&started, Some(outcome));
+        let called = !matches!(outcome, Attempted::NotCalled);
+        let (written, ending) = self.ending(&started, outcome);
         loop {
             match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).wait() {
+                Ok(_) if !called => return Ended { id: head.id, next: Some(head) },
                 Ok(applied) => return self.told(&head, &started, &written, &ending, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
@@ -97,14 +102,15 @@ impl Shared {
         self.in_threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ending(&self, started: &Started, outcome: Option<Outcome>) -> (AttemptResult, Ending) {
+    fn ending(&self, started: &Started, outcome: Attempted) -> (AttemptResult, Ending) {
         let now = self.now();
         match outcome {
-            Some(outcome) => {
+            Attempted::Ended(outcome) => {
                 let ending = self.retry.ending(&outcome, started.task.attempts, now, fastrand::f64());
                 (outcome.attempt_result(now), ending)
             }
-            None => (interrupted(now), Ending::Release),
+            Attempted::Interrupted => (interrupted(now), Ending::Release),
+            Attempted::NotCalled => (not_called(now), Ending::Release),
         }
     }
 
@@ -159,14 +165,26 @@ impl Shared {
     }
 }
 
+/// What became of an attempt.
+enum Attempted {
+    Ended(Outcome),
+    /// The host stops and cannot wait for it.
+    Interrupted,
+    /// The handler was removed or suspended after the scheduler had looked: the task waits for it.
+    NotCalled,
+}
+
 /// What is written down about an attempt that a stop of the host interrupted.
 fn interrupted(now: Timestamp) -> AttemptResult {
-    AttemptResult {
-        ended_at: now,
-        outcome: "interrupted".into(),
-        status: None,
-        detail: Some("the host stopped while the attempt was made".into()),
-        url: None,
-        response: None,
-    }
+    not_made(now, "interrupted", "the host stopped while the attempt was made")
+}
+
+/// What is written down about an attempt whose handler could not be called.
+fn not_called(now: Timestamp) -> AttemptResult {
+    not_made(now, "not_called", "the handler was removed or suspended before it was called; the task waits for it")
+}
+
+fn not_made(now: Timestamp, outcome: &str, detail: &str) -> AttemptResult {
+    let (outcome, detail) = (outcome.to_owned(), Some(detail.to_owned()));
+    AttemptResult { ended_at: now, outcome, status: None, detail, url: None, response: None }
 }

@@ -90,7 +90,7 @@ pub(crate) struct Scheduler {
     rotation: VecDeque<String>,
     blocked: HashMap<Block, Vec<String>>,
     timers: BinaryHeap<Reverse<Timer>>,
-    /// Tasks whose handler no plugin has just now.
+    /// Tasks whose handler cannot be called just now.
     homeless: Vec<TaskHead>,
     running: HashMap<TaskId, Running>,
     hosts: HashMap<String, usize>,

@@ -78,7 +78,8 @@ pub(super) fn open(
     hash: String,
     host: Arc<dyn PluginHost>,
 ) -> Result<Generation, Refusal> {
-    let load = |reason: String| Refusal::Load { reason };
+    let id = manifest.id.clone();
+    let load = |reason: String| Refusal::Load { plugin: id.clone(), reason };
     let built_with = parse_api_version(&manifest.api).unwrap_or_default();
     // SAFETY: opening runs the library's constructors. Plugins are trusted code (docs/safety.md); the file is a copy
     // that only this host writes, complete and for this platform, as `preflight` has found.

@@ -30,8 +30,7 @@ const SERVICES: &[&str] = &[
 pub(super) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
     let kind = FileKind::parse(bytes).map_err(|_| Refusal::NotALibrary("its content is not that of a library"))?;
     check_complete(bytes, kind)?;
-    let file =
-        File::parse(bytes).map_err(|error| Refusal::Load { reason: format!("the file is damaged ({error})") })?;
+    let file = File::parse(bytes).map_err(|error| Refusal::Damaged { reason: error.to_string() })?;
     check_platform(&file)?;
     let section = file.section_by_name(SECTION).ok_or(Refusal::NoManifest)?;
     let record = section.data().map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
@@ -73,9 +72,7 @@ fn check_elf<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<(), Ref
         }
     }
     // Reading the tables once more through the high-level parser catches what the ranges do not.
-    ElfFile::<H>::parse(bytes)
-        .map(drop)
-        .map_err(|error| Refusal::Load { reason: format!("the file is damaged ({error})") })
+    ElfFile::<H>::parse(bytes).map(drop).map_err(|error| Refusal::Damaged { reason: error.to_string() })
 }
 
 fn check_platform(file: &File<'_>) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::registry::{Collision, Tier};
+use crate::suspension::Suspension;
 
 /// What the plugin folders hold and what became of it.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +17,8 @@ pub struct LoadReport {
     pub plugins: Vec<PluginReport>,
     /// Numbers and names that more than one plugin claims.
     pub collisions: Vec<Collision>,
+    /// Handlers that are not called any more because they panicked too often.
+    pub suspended: Vec<Suspension>,
 }
 
 /// What became of one file.
@@ -86,6 +89,12 @@ pub enum Refusal {
         /// What should be there.
         what: &'static str,
     },
+    /// The file contradicts itself.
+    #[error("the file is damaged ({reason}): build or copy it again")]
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The library is well formed and is no plugin.
     #[error("a library, but no Switchboard plugin: it has no manifest; `export_plugin!` makes one")]
     NoManifest,
@@ -142,14 +151,18 @@ pub enum Refusal {
         reason: String,
     },
     /// The operating system or the plugin refused to start.
-    #[error("cannot be loaded: {reason}")]
+    #[error("plugin `{plugin}` cannot be loaded: {reason}")]
     Load {
+        /// The plugin.
+        plugin: String,
         /// What it said.
         reason: String,
     },
     /// The plugin was loaded and then something about it turned out unusable.
-    #[error("cannot be activated: {reason}")]
+    #[error("plugin `{plugin}` cannot be activated: {reason}")]
     Activation {
+        /// The plugin.
+        plugin: String,
         /// What turned out.
         reason: String,
     },

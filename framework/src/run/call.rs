@@ -248,7 +248,8 @@ fn argument(value: &serde_json::Value) -> Argument {
 }
 
 fn trigger_value(value: HandlerValue) -> TriggerValue {
-    let mut reply = TriggerValue { name: value.name().to_owned(), ..TriggerValue::default() };
+    let (name, plugin) = (value.name().to_owned(), value.plugin().to_owned());
+    let mut reply = TriggerValue { name, plugin, ..TriggerValue::default() };
     match value.result {
         Ok(payload) => {
             let json = std::str::from_utf8(&payload).ok().and_then(|json| RawValue::from_string(json.into()).ok());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use switchboard_plugin_api::prelude::*;
-use switchboard_test_host::{check_contract, check_contract_with, contract_violations};
+use switchboard_test_host::{check_contract, check_contract_with, contract_violations, delivery};
 
 /// Makes a plugin type whose constructor cannot fail.
 macro_rules! plugin {
@@ -209,7 +209,8 @@ impl Strict {
     fn deliver(&self, cx: &Context, input: &[u8]) -> Result<Vec<u8>, PluginError> {
         let Some(_key) = cx.setting("key") else { panic!("no key") };
         let fields: HashMap<String, serde_json::Value> = serde_json::from_slice(input)?;
-        if fields.len() != 9 {
+        let known = serde_json::to_value(delivery("", ""))?;
+        if known.as_object().is_none_or(|known| known.len() != fields.len()) {
             return Err(PluginError::permanent(format!("{} fields", fields.len())));
         }
         Ok(b"{}".to_vec())
@@ -221,7 +222,7 @@ fn a_handler_that_takes_only_the_fields_of_today_is_found() {
     let violations = contract_violations::<Strict>(&[]);
     assert_eq!(violations.len(), 3, "{violations:#?}");
     assert!(violations[0].starts_with("07320 `s` panicked at ") && violations[0].contains("no key"), "{violations:#?}");
-    assert!(violations[1].contains("a delivery with fields of a later version: 10 fields"), "{violations:#?}");
+    assert!(violations[1].contains("a delivery with fields of a later version: "), "{violations:#?}");
     assert!(violations[2].contains("only the fields that are always there: 6 fields"), "{violations:#?}");
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use switchboard::channel_log::{ChannelInfo, LogRecord};
 use switchboard::store::{Attempt, Event, Task, TaskState, Timestamp, Webhook};
 use switchboard::{
-    AnnouncedEvent, Broadcast, FieldFormat, LoadReport, Method, Minicomponent, PluginState, Registry, Switchboard,
-    TaskOutcome,
+    AnnouncedEvent, Broadcast, FieldFormat, LoadReport, Method, Minicomponent, PluginState, Registry, Suspension,
+    Switchboard, TaskOutcome,
 };
 
 use crate::output::table;
@@ -24,26 +24,60 @@ pub(super) fn trigger_json(one: &Minicomponent) -> Value {
         "kind": one.kind,
         "calls": one.counts.calls(),
         "failures": one.counts.failures(),
+        "suspended": one.suspension().as_deref().map(suspension_json),
     })
 }
 
 pub(super) fn triggers(registry: &Registry) -> String {
-    let rows = registry
-        .iter()
-        .map(|one| vec![one.number.to_string(), one.name.clone(), one.plugin.to_string(), one.tier.to_string()]);
-    table(&["NUMBER", "NAME", "PLUGIN", "TIER"], rows, "nothing is registered")
+    let mut suspended = String::new();
+    let rows = registry.iter().map(|one| {
+        let state = match one.suspension() {
+            Some(suspension) => {
+                suspended.push_str(&format!("\nsuspended: {suspension}"));
+                "suspended"
+            }
+            None => "active",
+        };
+        vec![one.number.to_string(), one.name.clone(), one.plugin.to_string(), one.tier.to_string(), state.into()]
+    });
+    table(&["NUMBER", "NAME", "PLUGIN", "TIER", "STATE"], rows, "nothing is registered") + &suspended
+}
+
+pub(super) fn suspension_json(suspension: &Suspension) -> Value {
+    json!({
+        "plugin": suspension.plugin,
+        "number": suspension.number.to_string(),
+        "name": suspension.name,
+        "panics": suspension.panics,
+        "last_panic": suspension.last_panic,
+        "since": suspension.since.to_string(),
+        "remedy": suspension.remedy(),
+    })
+}
+
+pub(super) fn resumed(plugin: &str, resumed: &[Suspension]) -> String {
+    if resumed.is_empty() {
+        return format!("nothing of plugin `{plugin}` is suspended");
+    }
+    let lines = resumed.iter().map(|one| format!("{} `{}` of plugin `{plugin}` is called again", one.number, one.name));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 pub(super) fn plugins(report: &LoadReport, data: &Path) -> String {
     let rows = report.plugins.iter().map(|plugin| {
-        let state = if plugin.state == PluginState::Active { "active" } else { "refused" };
+        let suspended = report.suspended.iter().filter(|one| Some(&one.plugin) == plugin.id.as_ref()).count();
+        let state = match plugin.state {
+            PluginState::Active if suspended > 0 => format!("active, {suspended} suspended"),
+            PluginState::Active => "active".to_owned(),
+            _ => "refused".to_owned(),
+        };
         let dash = || "-".to_owned();
         vec![
             plugin.file.file_name().map_or_else(dash, |name| name.to_string_lossy().escape_debug().to_string()),
             plugin.id.clone().unwrap_or_else(dash),
             plugin.version.clone().unwrap_or_else(dash),
             plugin.tier.to_string(),
-            state.to_owned(),
+            state,
             plugin.reason.clone().unwrap_or_default(),
         ]
     });
@@ -52,6 +86,9 @@ pub(super) fn plugins(report: &LoadReport, data: &Path) -> String {
     let mut text = table(&["FILE", "PLUGIN", "VERSION", "TIER", "STATE", "REASON"], rows, &empty);
     for collision in &report.collisions {
         text.push_str(&format!("\ncollision: {collision}"));
+    }
+    for suspension in &report.suspended {
+        text.push_str(&format!("\nsuspended: {suspension}"));
     }
     text
 }
@@ -92,7 +129,12 @@ pub(super) fn plugins_json(report: &LoadReport) -> Value {
             "left_out": collision.left_out,
         })
     });
-    json!({ "plugins": report.plugins, "collisions": collisions.collect::<Value>() })
+    let suspended = report.suspended.iter().map(suspension_json);
+    json!({
+        "plugins": report.plugins,
+        "collisions": collisions.collect::<Value>(),
+        "suspended": suspended.collect::<Value>(),
+    })
 }
 
 pub(super) fn webhooks(webhooks: &[Webhook], owner: Option<i64>) -> String {
@@ -274,7 +316,10 @@ pub(super) fn broadcast_json(broadcast: &Broadcast) -> Value {
             let mut json = json!({ "name": value.name(), "plugin": value.plugin() });
             match &value.result {
                 Ok(payload) => json["value"] = payload_json(payload),
-                Err(error) => json["error"] = error.to_string().into(),
+                Err(error) => {
+                    json["error"] = error.to_string().into();
+                    json["suspended"] = value.minicomponent.suspension().is_some().into();
+                }
             }
             json
         })
@@ -294,6 +339,9 @@ pub(super) fn broadcast(broadcast: &Broadcast) -> String {
     }
     let lines = broadcast.values.iter().map(|value| match &value.result {
         Ok(payload) => format!("{} ({}): {}", value.name(), value.plugin(), payload_json(payload)),
+        Err(error) if error.code() == Some("suspended") && value.minicomponent.suspension().is_some() => {
+            format!("{} ({}) skipped: {error}", value.name(), value.plugin())
+        }
         Err(error) => format!("{} ({}) failed: {error}", value.name(), value.plugin()),
     });
     let last = broadcast.last().map_or_else(|| "-".into(), |payload| payload_json(payload).to_string());
