@@ -59,6 +59,10 @@ impl Clock {
         }
     }
 
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!(self.0, Source::Fixed(_))
+    }
+
     /// Moves a fixed clock forward by `by`; the system's clock is left as it is.
     pub fn advance(&self, by: Duration) {
         if let Source::Fixed(now) = &self.0 {

@@ -90,6 +90,8 @@ pub struct DeferredConfig {
     pub per_webhook: usize,
     /// Attempts in flight at once to one remote host; 1 to 1024, default 16.
     pub per_host: usize,
+    /// Most tasks in memory; 64 to 1000000, default 20000. The others are in the store until their turn comes.
+    pub window: usize,
     /// The delays before attempt 1, 2, 3, ...; 1 to 20 entries, at most 7 days in all.
     ///
     /// Default: `0s, 5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h`, the example of Standard Webhooks.
@@ -116,6 +118,7 @@ impl Default for DeferredConfig {
             concurrency: 512,
             per_webhook: 4,
             per_host: 16,
+            window: 20_000,
             schedule: delays.map(Duration::from_secs).to_vec(),
             timeout: Duration::from_secs(15),
             immediate_timeout: Duration::from_secs(3),

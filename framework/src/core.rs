@@ -12,7 +12,7 @@ use crate::egress::Egress;
 use crate::language::Languages;
 use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
-use crate::store::{Store, TaskHead};
+use crate::store::{Acceptance, AcceptedTask, Store, StoreError};
 
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -28,10 +28,23 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Hands accepted tasks to the scheduler. Without one they wait in the store for a host that works.
-    pub(crate) fn ready(&self, heads: Vec<TaskHead>) {
-        if let Some(deferred) = self.deferred.get() {
-            deferred.ready(heads);
+    /// Commits events and tasks, and hands the tasks to the scheduler. Without one they wait in the store for a host that
+    /// works.
+    pub(crate) fn accept(&self, mut acceptance: Acceptance) -> Result<Vec<AcceptedTask>, StoreError> {
+        let Some(deferred) = self.deferred.get() else { return self.store.accept(acceptance).wait() };
+        deferred.admit(&mut acceptance.tasks);
+        let admitted = acceptance.tasks.iter().filter(|task| task.hold).count();
+        match self.store.accept(acceptance).wait() {
+            Ok(tasks) => {
+                let held = tasks.iter().filter(|task| task.held).count();
+                deferred.not_accepted(admitted - held.min(admitted));
+                deferred.accepted(tasks.clone());
+                Ok(tasks)
+            }
+            Err(error) => {
+                deferred.not_accepted(admitted);
+                Err(error)
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Deferred tasks: run durably, in the background, at the right time, each at least once.
 //!
 //! * The [`Scheduler`](scheduler::Scheduler) decides which task runs next: fair over keys, within caps. It is pure.
-//! * One thread owns it and sleeps until a message comes or the next task is due. Nothing polls.
+//! * [`Paging`](paging::Paging) decides which tasks are in memory, so that a million of them need no more than a few.
+//! * One thread owns both and sleeps until a message comes or the next task is due. Nothing polls.
 //! * Synchronous handlers run on a pool of threads, asynchronous ones on the host's runtime.
 //! * A task is marked as running in the store before its handler is called, and its slot is free again only after its end
 //!   is on disk. Interruption by a stop is not an attempt.
@@ -10,9 +11,12 @@
 
 mod engine;
 mod executor;
+mod intake;
 mod outcomes;
+mod paging;
 mod retry;
 mod scheduler;
+mod steady;
 
 use std::pin::Pin;
 use std::sync::Arc;

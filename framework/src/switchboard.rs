@@ -200,18 +200,17 @@ impl Switchboard {
             return Ok(());
         }
         let core = &self.core;
-        let pending = match work_on {
-            WorkOn::Everything => self.recover().map_err(|source| OpenError::Recover { source })?,
-            WorkOn::OwnAnnouncements | WorkOn::Nothing => Vec::new(),
-        };
+        let whole_store = work_on == WorkOn::Everything;
+        if whole_store {
+            self.recover().map_err(|source| OpenError::Recover { source })?;
+        }
         let deferred = Deferred::start(
-            deferred::Settings::new(&core.config.deferred),
+            deferred::Settings::new(&core.config, whole_store),
             Arc::clone(&core.store),
             Arc::new(TaskWork(Arc::downgrade(core))),
             core.runtime.clone(),
             core.log.clone(),
             core.clock.clone(),
-            pending,
         );
         let deferred = deferred.map_err(|source| OpenError::Threads { source })?;
         // Set once, here; `Core` is not shared before.
@@ -219,14 +218,14 @@ impl Switchboard {
         Ok(())
     }
 
-    fn recover(&self) -> Result<Vec<crate::store::TaskHead>, crate::store::StoreError> {
+    fn recover(&self) -> Result<(), crate::store::StoreError> {
         let core = &self.core;
         let recovered = core.store.recover(crate::store::Timestamp(core.clock.now()), CRASH_LIMIT)?;
         if recovered.ready + recovered.dead > 0 {
             log::warn!(logger: core.log, target: deferred::CHANNEL, again = recovered.ready, dead = recovered.dead;
                 "tasks were running when the last host ended");
         }
-        core.store.pending()
+        Ok(())
     }
 
     /// Returns the data folder.

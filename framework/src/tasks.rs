@@ -103,9 +103,25 @@ impl<'a> Tasks<'a> {
     /// When there is none of that id or it is running, or the store fails.
     pub fn retry(&self, id: TaskId) -> Result<Task, TaskError> {
         let now = Timestamp(self.core.clock.now());
-        let head = self.core.store.retry_task(id, now).wait().map_err(store)?.ok_or(TaskError::Missing { id })?;
-        self.core.ready(vec![head]);
+        let task = self.core.store.retry_task(id, now).wait().map_err(store)?.ok_or(TaskError::Missing { id })?;
+        if let Some(deferred) = self.core.deferred.get() {
+            deferred.retried(task);
+        }
         self.get(id)
+    }
+
+    /// Makes a task that is ready or waiting dead; false when it runs or has ended.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that id, or the store fails.
+    pub fn cancel(&self, id: TaskId) -> Result<bool, TaskError> {
+        let task = self.get(id)?;
+        let cancelled = self.core.store.cancel_task(id, Timestamp(self.core.clock.now())).wait().map_err(store)?;
+        if let Some(deferred) = self.core.deferred.get() {
+            deferred.changed(task.key);
+        }
+        Ok(cancelled)
     }
 
     /// Waits until each of the tasks is done, dead or waiting, or the timeout passes; returns what is known then.

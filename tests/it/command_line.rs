@@ -144,7 +144,9 @@ fn an_event_and_its_tasks_are_shown_for_programs() {
     let shown = site.json(&["task", "show", &tasks[0]["id"].to_string()]);
     check_members(&shown, &[TASK, &["event", "payload", "attempt_list"]].concat());
     assert_eq!((&shown["event"], &shown["state"]), (&json!("booking_added"), &json!("done")));
-    assert_eq!(shown["payload"].as_str().unwrap().as_bytes(), receiver.wait_for(1)[0].body);
+    assert_eq!(shown["payload"], Value::Null, "the input goes after success");
+    let text = site.run(&["task", "show", &tasks[0]["id"].to_string()]).ok().stdout;
+    assert!(text.contains("payload: removed after success"), "{text}");
     let attempts = &shown["attempt_list"];
     check_rows(
         attempts,
@@ -153,6 +155,18 @@ fn an_event_and_its_tasks_are_shown_for_programs() {
     assert_eq!((&attempts[0]["number"], &attempts[0]["status"]), (&json!(1), &json!(200)));
     check_time(&attempts[0]["started_at"]);
     check_time(&attempts[0]["ended_at"]);
+}
+
+#[test]
+fn in_development_mode_the_input_of_a_finished_task_stays_readable() {
+    let receiver = Receiver::friendly();
+    let (site, _) = site_with_webhook(&receiver.url("hook"));
+    site.settings("[log]\nmode = \"development\"\n[egress]\nallow = [\"127.0.0.0/8\"]\n");
+    let emitted = site.json(&["emit", "booking_added", "--owner", "62", "--data", r#"{"property_uid":7}"#, "--wait"]);
+    let task = &emitted["tasks"][0];
+    assert_eq!(task["state"], "done");
+    let shown = site.json(&["task", "show", &task["id"].to_string()]);
+    assert_eq!(shown["payload"].as_str().unwrap().as_bytes(), receiver.wait_for(1)[0].body);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_handler_can_put_work_off() {
     // Due later than this test.
     let payload = json!({ "path": site.path().join("other"), "ms": 3_600_000 }).to_string();
     let id = site.json(&["trigger", "06000", "later", "--payload", &payload])["last"]["data"].as_i64().unwrap();
-    assert_eq!(site.task(id)["state"], "ready");
+    assert_eq!(site.task(id)["state"], "waiting");
     assert_eq!(site.task(id)["attempts"], 0);
 }
 

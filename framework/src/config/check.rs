@@ -127,6 +127,7 @@ impl Source<'_> {
             ("deferred.concurrency", outside(deferred.concurrency, 1..=65_536)),
             ("deferred.per_webhook", outside(deferred.per_webhook, 1..=64)),
             ("deferred.per_host", outside(deferred.per_host, 1..=1024)),
+            ("deferred.window", outside(deferred.window, 64..=1_000_000)),
             (
                 "deferred.schedule",
                 outside(deferred.schedule.len(), 1..=MAX_SCHEDULE)

@@ -10,7 +10,7 @@ use switchboard_plugin_api::PluginError;
 use tokio::sync::watch;
 
 use super::engine::Shared;
-use super::{CHANNEL, Ending, Outcome, TaskOutcome};
+use super::{CHANNEL, Ending, Outcome, RetryPolicy, TaskOutcome};
 use crate::error::Chain;
 use crate::store::{AttemptResult, Lease, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
 
@@ -19,9 +19,26 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// What the scheduler hears when a task has ended.
 pub(super) struct Ended {
-    pub(super) id: TaskId,
-    /// The task again, when it has another attempt to come.
-    pub(super) next: Option<TaskHead>,
+    pub(super) head: TaskHead,
+    pub(super) next: Next,
+}
+
+/// What comes of a task whose run has ended.
+pub(super) enum Next {
+    /// Nothing more: it has ended, or somebody else has it.
+    Gone,
+    /// It stays in memory, to be started at its time.
+    Held(TaskHead),
+    /// It is ready, and held by nobody.
+    InStore,
+    /// It is in the store until this time.
+    Later(Timestamp),
+}
+
+impl Ended {
+    fn gone(head: TaskHead) -> Self {
+        Self { head, next: Next::Gone }
+    }
 }
 
 impl Shared {
@@ -31,7 +48,7 @@ impl Shared {
             Ok(started) => started,
             Err(error) => return self.not_started(head, &error),
         };
-        let Some(started) = started else { return Ended { id: head.id, next: None } };
+        let Some(started) = started else { return Ended::gone(head) };
         let started = Arc::new(started);
         let work = Arc::clone(&self.work).run_async(Arc::clone(&started));
         let outcome = tokio::select! {
@@ -43,12 +60,12 @@ impl Shared {
         let (written, ending) = self.ending(&started, outcome);
         loop {
             match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).await {
-                Ok(_) if !called => return Ended { id: head.id, next: Some(head) },
-                Ok(applied) => return self.told(&head, &started, &written, &ending, applied),
+                Ok(_) if !called => return Ended { head, next: Next::InStore },
+                Ok(applied) => return self.told(head, &started, &written, &ending, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
                     if *stop.borrow() {
-                        return Ended { id: head.id, next: None };
+                        return Ended::gone(head);
                     }
                     tokio::time::sleep(STORE_RETRY).await;
                 }
@@ -62,7 +79,7 @@ impl Shared {
             Ok(started) => started,
             Err(error) => return self.not_started(head, &error),
         };
-        let Some(started) = started else { return Ended { id: head.id, next: None } };
+        let Some(started) = started else { return Ended::gone(head) };
         self.in_threads().insert(head.id, started.lease);
         // The handler's own panics are caught in the plugin; this one is for the host's.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
@@ -73,12 +90,12 @@ impl Shared {
         let (written, ending) = self.ending(&started, outcome);
         loop {
             match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).wait() {
-                Ok(_) if !called => return Ended { id: head.id, next: Some(head) },
-                Ok(applied) => return self.told(&head, &started, &written, &ending, applied),
+                Ok(_) if !called => return Ended { head, next: Next::InStore },
+                Ok(applied) => return self.told(head, &started, &written, &ending, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
                     if *stop.borrow() {
-                        return Ended { id: head.id, next: None };
+                        return Ended::gone(head);
                     }
                     std::thread::park_timeout(STORE_RETRY);
                 }
@@ -106,7 +123,18 @@ impl Shared {
         let now = self.now();
         match outcome {
             Attempted::Ended(outcome) => {
-                let ending = self.retry.ending(&outcome, started.task.attempts, now, fastrand::f64());
+                let task = &started.task;
+                let attempts = task.attempts.saturating_sub(task.attempts_before);
+                let policy = task.schedule.clone().map(RetryPolicy::new);
+                let policy = policy.as_ref().unwrap_or(&self.retry);
+                let due = Timestamp(self.steady.now());
+                let mut ending = policy.ending(&outcome, attempts, due, fastrand::f64(), self.keep_inputs);
+                if task.replay_of.is_some()
+                    && task.schedule.is_none()
+                    && let Ending::Retry { reason, .. } = ending
+                {
+                    ending = Ending::Dead { reason };
+                }
                 (outcome.attempt_result(now), ending)
             }
             Attempted::Interrupted => (interrupted(now), Ending::Release),
@@ -116,7 +144,7 @@ impl Shared {
 
     fn told(
         &self,
-        head: &TaskHead,
+        head: TaskHead,
         started: &Started,
         written: &AttemptResult,
         ending: &Ending,
@@ -125,11 +153,11 @@ impl Shared {
         if !applied {
             log::warn!(logger: self.log, target: CHANNEL, task = head.id.to_string();
                 "a late result was dropped: the task has been run again or ended by hand since");
-            return Ended { id: head.id, next: None };
+            return Ended::gone(head);
         }
         self.work.ended(started, written, ending);
         let (state, next_at) = match ending {
-            Ending::Done => (TaskState::Done, None),
+            Ending::Done { .. } => (TaskState::Done, None),
             Ending::Retry { at, .. } => (TaskState::Waiting, Some(*at)),
             Ending::Dead { .. } => (TaskState::Dead, None),
             Ending::Release => (TaskState::Ready, None),
@@ -143,16 +171,30 @@ impl Shared {
             detail: written.detail.clone(),
             next_at,
         });
-        let next = next_at.map(|run_at| TaskHead { run_at, attempts: started.task.attempts, ..head.clone() });
-        Ended { id: head.id, next }
+        let next = match ending {
+            Ending::Retry { at, hold: true, .. } => {
+                Next::Held(TaskHead { run_at: *at, attempts: head.attempts + 1, ..head.clone() })
+            }
+            Ending::Retry { at, .. } => Next::Later(*at),
+            _ => Next::Gone,
+        };
+        Ended { head, next }
     }
 
     fn not_started(&self, head: TaskHead, error: &StoreError) -> Ended {
+        if let StoreError::Corrupt { reason, .. } = error {
+            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = error.to_string();
+                "a task cannot be read and is given up");
+            // Not waited for: should it fail, the task is in the way of nobody and found again at the next start.
+            drop(self.store.quarantine(head.id, reason.clone(), self.now()));
+            return Ended::gone(head);
+        }
         log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(error).to_string();
             "the store cannot start a task; it is tried again");
         let wait_ms = i64::try_from(STORE_RETRY.as_millis()).unwrap_or(i64::MAX);
-        let run_at = Timestamp(self.now().0.saturating_add(wait_ms));
-        Ended { id: head.id, next: Some(TaskHead { run_at, ..head }) }
+        let run_at = Timestamp(self.steady.now().saturating_add(wait_ms));
+        let next = Next::Held(TaskHead { run_at, ..head.clone() });
+        Ended { head, next }
     }
 
     fn cannot_finish(&self, head: &TaskHead, error: &StoreError) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use switchboard_plugin_api::ErrorKind;
 
 use super::Outcome;
+use super::intake::HORIZON;
 use crate::store::{Ending, Timestamp};
 
 /// Longest wait that a receiver can ask for.
@@ -26,8 +27,16 @@ impl RetryPolicy {
     }
 
     /// Decides what becomes of a task after its attempt number `attempts`. `random` is in `0.0..1.0`.
-    pub(crate) fn ending(&self, outcome: &Outcome, attempts: u32, now: Timestamp, random: f64) -> Ending {
-        let Err(error) = &outcome.result else { return Ending::Done };
+    /// `keep_input` says whether the input of a task that is done stays readable.
+    pub(crate) fn ending(
+        &self,
+        outcome: &Outcome,
+        attempts: u32,
+        now: Timestamp,
+        random: f64,
+        keep_input: bool,
+    ) -> Ending {
+        let Err(error) = &outcome.result else { return Ending::Done { keep_input } };
         if error.kind() == ErrorKind::Permanent {
             return Ending::Dead { reason: error.to_string() };
         }
@@ -38,7 +47,8 @@ impl RetryPolicy {
         let delay =
             delay.mul_f64(1.0 + JITTER * random).max(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER));
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-        Ending::Retry { at: Timestamp(now.0.saturating_add(delay_ms)), reason: error.to_string() }
+        let hold = delay <= HORIZON;
+        Ending::Retry { at: Timestamp(now.0.saturating_add(delay_ms)), reason: error.to_string(), hold }
     }
 }
 
@@ -54,7 +64,7 @@ mod tests {
 
     #[track_caller]
     fn check(error: PluginError, attempts: u32, random: f64, expected: Option<i64>) {
-        let ending = policy().ending(&Outcome::failed(error), attempts, Timestamp(1_000), random);
+        let ending = policy().ending(&Outcome::failed(error), attempts, Timestamp(1_000), random, false);
         match (ending, expected) {
             (Ending::Retry { at, .. }, Some(expected)) => assert_eq!(at, Timestamp(expected)),
             (Ending::Dead { .. }, None) => {}

@@ -2,7 +2,8 @@
 //!
 //! Tasks wait in a queue per key. Keys with work and a free slot take turns; a key at its cap, or whose remote host is at
 //! its cap, is set aside and comes back when one of its tasks ends, so a slow receiver never costs the others a look.
-//! First tries go before retries, and retries hold at most half of the slots.
+//! First tries go before retries, and retries hold at most half of the slots. It knows only the tasks that this host
+//! holds; [`paging`](super::paging) brings more of a key when it reports that it has little left of it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -52,6 +53,10 @@ enum Place {
 }
 
 impl Queue {
+    fn len(&self) -> usize {
+        self.first.len() + self.retries.len()
+    }
+
     fn is_idle(&self) -> bool {
         self.first.is_empty() && self.retries.is_empty() && self.running == 0
     }
@@ -96,7 +101,13 @@ pub(crate) struct Scheduler {
     hosts: HashMap<String, usize>,
     running_sync: usize,
     running_retries: usize,
+    /// Every task that is here, running or not, so that none is here twice; with its time while it is on the timer.
+    known: HashMap<TaskId, Option<i64>>,
+    drained: Vec<String>,
 }
+
+/// A key that has fewer tasks than this in its queue is reported as drained.
+const LOW: usize = 64;
 
 impl Scheduler {
     pub(crate) fn new(limits: Limits) -> Self {
@@ -111,19 +122,68 @@ impl Scheduler {
             hosts: HashMap::new(),
             running_sync: 0,
             running_retries: 0,
+            known: HashMap::new(),
+            drained: Vec::new(),
         }
     }
 
-    /// Takes a task: into its queue when it is due at `now` (milliseconds since the Unix epoch), else on the timer.
-    pub(crate) fn add(&mut self, head: TaskHead, now: i64) {
-        if head.run_at.0 > now {
-            self.timers.push(Reverse(Timer { due: head.run_at.0, head }));
+    /// Takes a task: into its queue when it is due at `now` (milliseconds since the Unix epoch), else on the timer. False
+    /// when it is here already.
+    pub(crate) fn add(&mut self, head: TaskHead, now: i64) -> bool {
+        if self.known.contains_key(&head.id) {
+            return false;
+        }
+        self.place(head, now);
+        true
+    }
+
+    /// Gives a task that waits for its time another time. One that is in its queue or runs stays where it is; false when
+    /// it is not here.
+    pub(crate) fn reschedule(&mut self, head: TaskHead, now: i64) -> bool {
+        match self.known.get(&head.id) {
+            Some(Some(_)) => self.place(head, now),
+            Some(None) => {}
+            None => return false,
+        }
+        true
+    }
+
+    fn place(&mut self, head: TaskHead, now: i64) {
+        let due = head.run_at.0;
+        if due > now {
+            self.known.insert(head.id, Some(due));
+            self.timers.push(Reverse(Timer { due, head }));
         } else {
             self.enqueue(head);
         }
     }
 
+    /// Returns how many tasks of a key wait in its queue.
+    pub(crate) fn queued(&self, key: &str) -> usize {
+        self.queues.get(key).map_or(0, Queue::len)
+    }
+
+    /// Returns whether a key has little left in its queue.
+    pub(crate) fn is_low(&self, key: &str) -> bool {
+        self.queued(key) < LOW
+    }
+
+    /// Returns the keys whose queues have become low since this was asked last.
+    pub(crate) fn take_drained(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.drained)
+    }
+
+    /// Returns the tasks whose handler no plugin has, and forgets them.
+    pub(crate) fn take_homeless(&mut self) -> Vec<TaskHead> {
+        let heads = std::mem::take(&mut self.homeless);
+        heads.iter().for_each(|head| {
+            self.known.remove(&head.id);
+        });
+        heads
+    }
+
     fn enqueue(&mut self, head: TaskHead) {
+        self.known.insert(head.id, None);
         let key = head.key.clone();
         let queue = self.queues.entry(key.clone()).or_default();
         let first = head.attempts == 0;
@@ -145,7 +205,10 @@ impl Scheduler {
     /// Moves the tasks that are due at `now` into their queues.
     pub(crate) fn tick(&mut self, now: i64) {
         while self.timers.peek().is_some_and(|Reverse(timer)| timer.due <= now) {
-            if let Some(Reverse(timer)) = self.timers.pop() {
+            // One that was given another time is on the timer twice; only the last counts.
+            if let Some(Reverse(timer)) = self.timers.pop()
+                && self.known.get(&timer.head.id) == Some(&Some(timer.due))
+            {
                 self.enqueue(timer.head);
             }
         }
@@ -164,13 +227,6 @@ impl Scheduler {
     /// Returns the tasks that run.
     pub(crate) fn running_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
         self.running.keys().copied()
-    }
-
-    /// Gives tasks without a handler another chance: the plugins have changed.
-    pub(crate) fn rehome(&mut self) {
-        for head in std::mem::take(&mut self.homeless) {
-            self.enqueue(head);
-        }
     }
 
     /// Takes the next task that may run, and how its handler is called.
@@ -235,6 +291,9 @@ impl Scheduler {
         let queue = self.queues.get_mut(&key)?;
         let head = if retry { queue.retries.pop_front() } else { queue.first.pop_front() }?;
         queue.running += 1;
+        if queue.len() + 1 == LOW || queue.len() == 0 {
+            self.drained.push(key.clone());
+        }
         if let Some(host) = &head.host {
             *self.hosts.entry(host.clone()).or_default() += 1;
         }
@@ -246,9 +305,10 @@ impl Scheduler {
         Some(head)
     }
 
-    /// Frees the slot of a task that has ended.
+    /// Frees the slot of a task that has ended, and forgets it.
     pub(crate) fn ended(&mut self, id: TaskId) {
         let Some(running) = self.running.remove(&id) else { return };
+        self.known.remove(&id);
         self.running_sync -= usize::from(running.sync);
         self.running_retries -= usize::from(running.retry);
         if let Some(queue) = self.queues.get_mut(&running.key) {
@@ -286,7 +346,7 @@ impl Scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Timestamp;
+    use crate::store::{Priority, Timestamp};
 
     const LIMITS: Limits = Limits { concurrency: 8, threads: 2, per_key: 2, per_host: 3 };
 
@@ -299,6 +359,8 @@ mod tests {
             host: host.map(Into::into),
             run_at: Timestamp(run_at),
             attempts,
+            priority: Priority::Normal,
+            ordered: false,
         }
     }
 
@@ -372,8 +434,23 @@ mod tests {
         assert_eq!((take_all(&mut scheduler), scheduler.next_due()), (vec![], Some(500)));
         scheduler.tick(500);
         assert!(scheduler.take(|_, _| None).is_none());
-        scheduler.rehome();
+        let homeless = scheduler.take_homeless();
+        assert_eq!(homeless.len(), 1);
+        assert!(scheduler.add(homeless[0].clone(), 500));
+        assert!(!scheduler.add(homeless[0].clone(), 500), "it is here already");
         assert_eq!(take_all(&mut scheduler), [1]);
+    }
+
+    #[test]
+    fn a_task_on_the_timer_can_be_given_another_time() {
+        let mut scheduler = Scheduler::new(LIMITS);
+        scheduler.add(head(1, "a", None, 0, 500), 0);
+        assert!(scheduler.reschedule(head(1, "a", None, 0, 0), 10));
+        assert_eq!(take_all(&mut scheduler), [1]);
+        scheduler.tick(500);
+        assert_eq!(take_all(&mut scheduler), [] as [i64; 0], "it is not here twice");
+        assert!(scheduler.reschedule(head(1, "a", None, 0, 0), 500), "it runs and stays as it is");
+        assert!(!scheduler.reschedule(head(2, "a", None, 0, 0), 500));
     }
 
     #[test]

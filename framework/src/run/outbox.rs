@@ -128,14 +128,13 @@ pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, StoreError> {
         acceptance.events.push(entry.event.clone());
     }
     let webhooks: Vec<Option<WebhookId>> = acceptance.tasks.iter().map(|task: &NewTask| task.webhook).collect();
-    let heads = state.core.store.accept(acceptance).wait()?;
-    let mut accepted = heads
+    let tasks = state.core.accept(acceptance)?;
+    let mut accepted = tasks
         .iter()
         .zip(webhooks)
-        .filter_map(|(head, webhook)| Some(AcceptedTask { id: head.id, webhook: webhook? }))
+        .filter_map(|(task, webhook)| Some(AcceptedTask { id: task.head.id, webhook: webhook? }))
         .collect::<Vec<_>>()
         .into_iter();
-    state.core.ready(heads);
     let events = entries.into_iter().zip(task_counts).map(|(entry, count)| AnnouncedEvent {
         tasks: accepted.by_ref().take(count).collect(),
         immediate: webhooks::delivery::deliver_immediately(

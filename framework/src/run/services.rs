@@ -60,20 +60,19 @@ pub(super) fn defer(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> S
             format!("the input of a deferred task has at most {MAX_PAYLOAD_BYTES} bytes, this has {}", body.len());
         return Err(PluginError::permanent(message));
     }
+    let now = now(run);
     let task = NewTask {
-        event: None,
-        webhook: None,
         number: number.get(),
         name: head.name.into_owned(),
         key: format!("plugin:{plugin}"),
-        host: None,
         payload: Some(body.to_vec()),
-        run_at: after(now(run), head.delay_ms),
+        at: now,
+        run_at: after(now, head.delay_ms),
+        ..NewTask::default()
     };
-    let accepted = run.core.store.accept(Acceptance { events: Vec::new(), tasks: vec![task] });
-    let heads = run.core.runtime.blocking(|| accepted.wait()).map_err(|error| failed(&error))?;
-    let id = heads.first().map(|head| head.id);
-    run.core.ready(heads);
+    let acceptance = Acceptance { events: Vec::new(), tasks: vec![task] };
+    let tasks = run.core.runtime.blocking(|| run.core.accept(acceptance)).map_err(|error| failed(&error))?;
+    let id = tasks.first().map(|task| task.head.id);
     Ok((serde_json::to_vec(&id)?, Vec::new()))
 }
 

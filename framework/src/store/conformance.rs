@@ -4,8 +4,8 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    Acceptance, AttemptResult, Ending, EventId, Lease, NewEvent, NewTask, NewWebhook, OwnerId, Store, TaskFilter,
-    TaskHead, TaskId, TaskState, Timestamp, WebhookId,
+    Acceptance, AcceptedTask, AttemptResult, Ending, EventId, Lane, Lease, NewEvent, NewTask, NewWebhook, OwnerId,
+    Priority, Store, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Unique, WebhookId,
 };
 use crate::store::record::Move;
 
@@ -23,6 +23,13 @@ const CASES: &[Case] = &[
     ("a task that runs in too many crashes is dead", crashes),
     ("a task that has ended is retried and a waiting one cancelled by hand", by_hand),
     ("one operation that fails does not spoil its group", group_failure),
+    ("only the host that holds a task starts it", holding),
+    ("lanes are claimed in turns, the most urgent and first due first", lanes),
+    ("an ordered key gives its tasks one at a time", ordered),
+    ("a waiting task is made ready at its time", promotion),
+    ("a unique task is accepted once, until it has ended and its window has passed", unique),
+    ("the input goes with the last success, unless it is kept", forgotten_input),
+    ("the options of a task are kept", options),
     ("many threads get ids of their own", many_threads),
     ("tasks are listed by state, webhook and event, in pages", listing),
     ("an event goes to its owner's webhooks and to the site's", webhooks_for),
@@ -72,8 +79,10 @@ fn task(event: &NewEvent, webhook: Option<i64>) -> NewTask {
         name: "none".into(),
         key: "webhook:1".into(),
         host: Some("example.com:443".into()),
-        payload: None,
+        at: Timestamp(10),
         run_at: Timestamp(10),
+        hold: true,
+        ..NewTask::default()
     }
 }
 
@@ -81,8 +90,20 @@ fn task(event: &NewEvent, webhook: Option<i64>) -> NewTask {
 pub(crate) fn accept(store: &dyn Store, count: usize) -> Vec<TaskHead> {
     let event = event("booking_added");
     let tasks = vec![task(&event, None); count];
-    store.accept(Acceptance { events: vec![event], tasks }).wait().unwrap()
+    accept_tasks(store, vec![event], tasks).into_iter().map(|task| task.head).collect()
 }
+
+fn accept_tasks(store: &dyn Store, events: Vec<NewEvent>, tasks: Vec<NewTask>) -> Vec<AcceptedTask> {
+    store.accept(Acceptance { events, tasks }).wait().unwrap()
+}
+
+/// Returns the ids of the tasks in a state.
+pub(crate) fn ids_in(store: &dyn Store, state: TaskState) -> Vec<TaskId> {
+    let filter = TaskFilter { state: Some(state), limit: 1_000, ..TaskFilter::default() };
+    store.tasks(&filter).unwrap().iter().map(|task| task.id).collect()
+}
+
+const DONE: Ending = Ending::Done { keep_input: true };
 
 fn result(outcome: &str) -> AttemptResult {
     AttemptResult {
@@ -104,7 +125,14 @@ fn finish(store: &dyn Store, id: TaskId, lease: Lease, ending: Ending) -> bool {
 }
 
 fn retry_at(at: i64) -> Ending {
-    Ending::Retry { at: Timestamp(at), reason: "busy".into() }
+    Ending::Retry { at: Timestamp(at), reason: "busy".into(), hold: true }
+}
+
+/// Takes what nobody holds into the memory of this host.
+fn claim(store: &dyn Store, per_lane: u32) -> Vec<TaskId> {
+    let lanes = store.lanes(None, 100).unwrap();
+    let claimed = store.claim(lanes, per_lane).wait().unwrap();
+    claimed.into_iter().flat_map(|claimed| claimed.heads).map(|head| head.id).collect()
 }
 
 fn state(store: &dyn Store, id: TaskId) -> TaskState {
@@ -118,7 +146,7 @@ fn task_in(store: &dyn Store, wanted: TaskState) -> TaskId {
         let lease = start(store, id);
         let ending = match wanted {
             TaskState::Waiting => Some(retry_at(99)),
-            TaskState::Done => Some(Ending::Done),
+            TaskState::Done => Some(DONE),
             TaskState::Dead => Some(Ending::Dead { reason: "no".into() }),
             _ => None,
         };
@@ -131,21 +159,24 @@ fn task_in(store: &dyn Store, wanted: TaskState) -> TaskId {
 }
 
 fn moves(store: &dyn Store) {
-    let moves =
-        [Move::Start, Move::Finish, Move::FailAndRetry, Move::GiveUp, Move::Release, Move::RetryByHand, Move::Cancel];
     for from in TaskState::ALL {
-        for step in moves {
+        for step in Move::ALL {
             let id = task_in(store, from);
             let lease = store.task(id).unwrap().unwrap().lease;
             let now = Timestamp(60);
             let happened = match step {
                 Move::Start => store.start(id, now).wait().unwrap().is_some(),
-                Move::Finish => finish(store, id, lease, Ending::Done),
+                Move::Finish => finish(store, id, lease, DONE),
                 Move::FailAndRetry => finish(store, id, lease, retry_at(99)),
                 Move::GiveUp => finish(store, id, lease, Ending::Dead { reason: "no".into() }),
                 Move::Release => finish(store, id, lease, Ending::Release),
                 Move::RetryByHand => store.retry_task(id, now).wait().unwrap().is_some(),
                 Move::Cancel => store.cancel_task(id, now).wait().unwrap(),
+                Move::Due => {
+                    store.unhold(vec![id]).wait().unwrap();
+                    !store.promote(Timestamp(100), 10).wait().unwrap().is_empty()
+                }
+                Move::Quarantine => store.quarantine(id, "no".into(), now).wait().unwrap(),
             };
             let expected = from.after(step);
             assert_eq!(happened, expected.is_some(), "{from} {step:?}");
@@ -156,16 +187,16 @@ fn moves(store: &dyn Store) {
 
 fn done(store: &dyn Store) {
     let head = accept(store, 1).remove(0);
-    assert_eq!(store.pending().unwrap(), std::slice::from_ref(&head));
+    assert_eq!(ids_in(store, TaskState::Ready), [head.id]);
     let started = store.start(head.id, Timestamp(20)).wait().unwrap().unwrap();
     assert_eq!((started.task.attempts, started.task.state), (1, TaskState::Running));
     assert_eq!(started.event.unwrap().body, b"{\"data\":{}}");
     let open = store.attempts(head.id).unwrap();
     assert_eq!((open[0].started_at, open[0].outcome.clone()), (Timestamp(20), None));
-    assert!(finish(store, head.id, started.lease, Ending::Done));
+    assert!(finish(store, head.id, started.lease, DONE));
     let attempts = store.attempts(head.id).unwrap();
     assert_eq!((attempts.len(), attempts[0].outcome.as_deref(), attempts[0].status), (1, Some("ok"), Some(200)));
-    assert!(store.pending().unwrap().is_empty());
+    assert!(ids_in(store, TaskState::Ready).is_empty());
     assert_eq!(store.task_counts().unwrap().done, 1);
 }
 
@@ -174,7 +205,7 @@ fn retried(store: &dyn Store) {
     let waiting = store.task(id).unwrap().unwrap();
     assert_eq!((waiting.run_at, waiting.reason.as_deref()), (Timestamp(99), Some("busy")));
     let lease = start(store, id);
-    assert!(finish(store, id, lease, Ending::Done));
+    assert!(finish(store, id, lease, DONE));
     let task = store.task(id).unwrap().unwrap();
     assert_eq!((task.state, task.attempts, task.reason), (TaskState::Done, 2, None));
     let numbers: Vec<u32> = store.attempts(id).unwrap().iter().map(|attempt| attempt.number).collect();
@@ -185,10 +216,11 @@ fn stale(store: &dyn Store) {
     let id = task_in(store, TaskState::Running);
     let old = store.task(id).unwrap().unwrap().lease;
     store.recover(Timestamp(30), 3).unwrap();
+    claim(store, 1);
     let new = start(store, id);
     assert!(!finish(store, id, old, Ending::Dead { reason: "late".into() }));
     assert_eq!(state(store, id), TaskState::Running);
-    assert!(finish(store, id, new, Ending::Done));
+    assert!(finish(store, id, new, DONE));
     assert!(!finish(store, id, new, Ending::Dead { reason: "twice".into() }));
     assert_eq!(state(store, id), TaskState::Done);
 }
@@ -205,6 +237,9 @@ fn released(store: &dyn Store) {
 fn crashes(store: &dyn Store) {
     let id = accept(store, 1)[0].id;
     for crash in 1..=3 {
+        if crash > 1 {
+            claim(store, 1);
+        }
         start(store, id);
         let recovered = store.recover(Timestamp(30), 3).unwrap();
         assert_eq!((recovered.ready, recovered.dead), if crash < 3 { (1, 0) } else { (0, 1) });
@@ -218,8 +253,9 @@ fn crashes(store: &dyn Store) {
 
 fn by_hand(store: &dyn Store) {
     let id = task_in(store, TaskState::Dead);
-    let head = store.retry_task(id, Timestamp(70)).wait().unwrap().unwrap();
-    assert_eq!((head.run_at, head.attempts), (Timestamp(70), 1));
+    let retried = store.retry_task(id, Timestamp(70)).wait().unwrap().unwrap();
+    assert_eq!((retried.head.run_at, retried.head.attempts, retried.held), (Timestamp(70), 0, false));
+    assert_eq!(store.task(id).unwrap().unwrap().attempts, 1, "attempts are counted on, the schedule begins anew");
     assert!(store.cancel_task(id, Timestamp(71)).wait().unwrap());
     assert_eq!(store.task(id).unwrap().unwrap().reason.as_deref(), Some("cancelled"));
 }
@@ -232,7 +268,151 @@ fn group_failure(store: &dyn Store) {
         .map(|receipt| receipt.wait().is_ok())
         .collect();
     assert_eq!(receipts, [true, false, true]);
-    assert_eq!(store.pending().unwrap().len(), 2);
+    assert_eq!(ids_in(store, TaskState::Ready).len(), 2);
+}
+
+fn unheld(at: i64, key: &str) -> NewTask {
+    NewTask {
+        number: 21_500,
+        name: "n".into(),
+        key: key.into(),
+        payload: Some(b"{}".to_vec()),
+        at: Timestamp(at),
+        run_at: Timestamp(at),
+        ..NewTask::default()
+    }
+}
+
+fn accept_one(store: &dyn Store, task: NewTask) -> TaskId {
+    accept_tasks(store, Vec::new(), vec![task])[0].head.id
+}
+
+fn holding(store: &dyn Store) {
+    let id = accept_one(store, unheld(10, "a"));
+    assert!(store.start(id, Timestamp(20)).wait().unwrap().is_none(), "nobody holds it");
+    assert_eq!(claim(store, 10), [id]);
+    assert!(store.lanes(None, 10).unwrap().is_empty());
+    assert!(claim(store, 10).is_empty(), "it is held");
+    store.unhold(vec![id]).wait().unwrap();
+    assert!(store.start(id, Timestamp(20)).wait().unwrap().is_none());
+    assert_eq!(claim(store, 10), [id]);
+    start(store, id);
+    store.unhold(vec![id]).wait().unwrap();
+    assert_eq!(state(store, id), TaskState::Running, "what runs is not given up");
+    store.recover(Timestamp(30), 3).unwrap();
+    assert_eq!(claim(store, 10), [id], "a host that ended holds nothing");
+}
+
+fn lanes(store: &dyn Store) {
+    let tasks = vec![
+        unheld(30, "b"),
+        unheld(20, "a"),
+        NewTask { priority: Priority::High, ..unheld(25, "a") },
+        unheld(10, "a"),
+        NewTask { number: 21_400, ..unheld(10, "c") },
+    ];
+    let ids: Vec<_> = accept_tasks(store, Vec::new(), tasks).iter().map(|task| task.head.id).collect();
+    let keys = |after: Option<&Lane>, limit| -> Vec<String> {
+        store.lanes(after, limit).unwrap().into_iter().map(|lane| lane.key).collect()
+    };
+    assert_eq!(keys(None, 10), ["c", "a", "b"]);
+    let first = store.lanes(None, 2).unwrap();
+    assert_eq!(first.len(), 2);
+    assert_eq!(keys(first.last(), 10), ["b"]);
+    let claimed = store.claim(store.lanes(None, 10).unwrap(), 2).wait().unwrap();
+    let got: Vec<(Vec<TaskId>, bool)> =
+        claimed.iter().map(|one| (one.heads.iter().map(|head| head.id).collect(), one.more)).collect();
+    assert_eq!(got, [(vec![ids[4]], false), (vec![ids[2], ids[3]], true), (vec![ids[0]], false)]);
+}
+
+fn ordered(store: &dyn Store) {
+    let one = || NewTask { ordered: true, hold: true, ..unheld(10, "room") };
+    let other_lane = NewTask { name: "m".into(), ..one() };
+    let accepted = accept_tasks(store, Vec::new(), vec![one(), other_lane, one()]);
+    assert!(accepted.iter().all(|task| !task.held));
+    let ids: Vec<_> = accepted.iter().map(|task| task.head.id).collect();
+    assert_eq!(claim(store, 10), [ids[0]]);
+    assert!(claim(store, 10).is_empty());
+    let lease = start(store, ids[0]);
+    assert!(finish(store, ids[0], lease, Ending::Retry { at: Timestamp(99), reason: "busy".into(), hold: false }));
+    assert!(claim(store, 10).is_empty(), "a failing one blocks its key");
+    assert!(store.cancel_task(ids[0], Timestamp(30)).wait().unwrap());
+    assert_eq!(claim(store, 10), [ids[1]]);
+    let lease = start(store, ids[1]);
+    assert!(finish(store, ids[1], lease, DONE));
+    assert_eq!(claim(store, 10), [ids[2]]);
+}
+
+fn promotion(store: &dyn Store) {
+    let id = accept_one(store, NewTask { run_at: Timestamp(500), ..unheld(10, "a") });
+    assert_eq!(state(store, id), TaskState::Waiting);
+    assert_eq!(store.next_due().unwrap(), Some(Timestamp(500)));
+    assert!(store.promote(Timestamp(499), 10).wait().unwrap().is_empty());
+    assert!(claim(store, 10).is_empty());
+    let lane = Lane { number: 21_500, name: "n".into(), key: "a".into() };
+    assert_eq!(store.promote(Timestamp(500), 10).wait().unwrap(), [lane]);
+    assert_eq!((store.next_due().unwrap(), claim(store, 10)), (None, vec![id]));
+    accept_one(store, NewTask { run_at: Timestamp(900), hold: true, ..unheld(10, "a") });
+    assert_eq!(store.next_due().unwrap(), None, "whoever holds it has the time");
+}
+
+fn unique(store: &dyn Store) {
+    let one = |at| NewTask {
+        unique: Some(Unique { key: "report".into(), window: std::time::Duration::from_millis(100) }),
+        hold: true,
+        ..unheld(at, "a")
+    };
+    let first = accept_one(store, one(10));
+    let again = accept_tasks(store, Vec::new(), vec![one(11), one(500)]);
+    assert!(again.iter().all(|task| task.known && !task.held && task.head.id == first));
+    let lease = start(store, first);
+    assert!(finish(store, first, lease, DONE));
+    assert_eq!(accept_one(store, one(109)), first, "within the window");
+    assert_ne!(accept_one(store, one(110)), first);
+}
+
+fn forgotten_input(store: &dyn Store) {
+    let event = event("a");
+    let tasks = vec![task(&event, Some(1)), task(&event, Some(2)), NewTask { hold: true, ..unheld(10, "p") }];
+    let id = event.id.clone();
+    let ids: Vec<_> = accept_tasks(store, vec![event], tasks).iter().map(|task| task.head.id).collect();
+    let end = |task, keep_input| {
+        let lease = start(store, task);
+        assert!(finish(store, task, lease, Ending::Done { keep_input }));
+    };
+    let body = || store.event(&id).unwrap().unwrap().body;
+    end(ids[0], false);
+    assert!(!body().is_empty(), "the other webhook needs it");
+    end(ids[1], false);
+    assert!(body().is_empty());
+    end(ids[2], false);
+    assert_eq!(store.task(ids[2]).unwrap().unwrap().payload, None);
+    let kept = accept_one(store, NewTask { hold: true, ..unheld(10, "p") });
+    end(kept, true);
+    assert_eq!(store.task(kept).unwrap().unwrap().payload.as_deref(), Some(&b"{}"[..]));
+}
+
+fn options(store: &dyn Store) {
+    let delays = vec![std::time::Duration::ZERO, std::time::Duration::from_secs(90)];
+    let timeout = Some(std::time::Duration::from_millis(1_500));
+    let new = NewTask {
+        priority: Priority::Low,
+        ordered: true,
+        unique: Some(Unique { key: "u".into(), window: std::time::Duration::ZERO }),
+        schedule: Some(delays.clone()),
+        timeout,
+        replay_of: Some(TaskId(7)),
+        ..unheld(10, "a")
+    };
+    let id = accept_one(store, new);
+    let task = store.task(id).unwrap().unwrap();
+    assert_eq!((task.priority, task.ordered, task.unique_key.as_deref()), (Priority::Low, true, Some("u")));
+    assert_eq!((task.schedule, task.timeout, task.replay_of), (Some(delays), timeout, Some(TaskId(7))));
+    assert_eq!((task.created_at, task.held), (Timestamp(10), false));
+    let key = Some("a".into());
+    let filter = TaskFilter { key, number: Some(21_500), name: Some("n".into()), ..TaskFilter::default() };
+    assert_eq!(store.count_tasks(&filter).unwrap(), 1);
+    assert_eq!(store.count_tasks(&TaskFilter { since: Some(Timestamp(11)), ..filter }).unwrap(), 0);
 }
 
 fn many_threads(store: &dyn Store) {
@@ -242,16 +422,16 @@ fn many_threads(store: &dyn Store) {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 320);
-    assert_eq!(store.pending().unwrap().len(), 320);
+    assert_eq!(ids_in(store, TaskState::Ready).len(), 320);
 }
 
 fn listing(store: &dyn Store) {
     let one = event("a");
     let (mine, other) = (task(&one, Some(1)), task(&one, Some(2)));
     let tasks = vec![mine.clone(), other, mine.clone(), mine];
-    let heads = store.accept(Acceptance { events: vec![one.clone()], tasks }).wait().unwrap();
+    let heads: Vec<_> = accept_tasks(store, vec![one.clone()], tasks).into_iter().map(|task| task.head).collect();
     let lease = start(store, heads[0].id);
-    finish(store, heads[0].id, lease, Ending::Done);
+    finish(store, heads[0].id, lease, DONE);
     let list =
         |filter: TaskFilter| -> Vec<TaskId> { store.tasks(&filter).unwrap().iter().map(|task| task.id).collect() };
     assert_eq!(list(TaskFilter { state: Some(TaskState::Done), ..Default::default() }), [heads[0].id]);
@@ -296,13 +476,13 @@ fn removal(store: &dyn Store) {
     let webhook = store.add_webhook(webhook(62), Timestamp(1)).wait().unwrap();
     let one = event("a");
     let tasks = vec![task(&one, Some(webhook.id.0)); 2];
-    let heads = store.accept(Acceptance { events: vec![one], tasks }).wait().unwrap();
+    let heads: Vec<_> = accept_tasks(store, vec![one], tasks).into_iter().map(|task| task.head).collect();
     let lease = start(store, heads[0].id);
     assert!(store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
     assert!(!store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
     assert_eq!(state(store, heads[1].id), TaskState::Dead);
     // The one that runs ends as it likes.
-    assert!(finish(store, heads[0].id, lease, Ending::Done));
+    assert!(finish(store, heads[0].id, lease, DONE));
     let next = store.add_webhook(self::webhook(62), Timestamp(6)).wait().unwrap();
     assert!(next.id > webhook.id, "an id is never used twice");
 }

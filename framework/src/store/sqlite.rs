@@ -17,9 +17,9 @@ use rusqlite::{Connection, OpenFlags};
 pub use lock::holder;
 
 use super::{
-    Acceptance, Attempt, AttemptResult, Ending, Event, EventId, Lease, NewWebhook, OwnerId, Receipt, Recovered,
-    Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter, TaskHead, TaskId, Timestamp, Webhook,
-    WebhookId, sealed,
+    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Event, EventId, Lane, Lease, NewWebhook,
+    OwnerId, PluginValueStore, Receipt, Recovered, Started, Store, StoreError, StoreOpenError, Task, TaskCounts,
+    TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
 };
 use lock::FolderLock;
 use writer::{Sync, Writer};
@@ -91,9 +91,29 @@ pub(super) fn unwritable(error: rusqlite::Error) -> StoreError {
 
 impl sealed::Sealed for SqliteStore {}
 
-impl Store for SqliteStore {
-    fn accept(&self, acceptance: Acceptance) -> Receipt<Vec<TaskHead>> {
+impl TaskStore for SqliteStore {
+    fn accept(&self, acceptance: Acceptance) -> Receipt<Vec<AcceptedTask>> {
         self.writer.submit(Sync::Full, move |connection| write::accept(connection, &acceptance))
+    }
+
+    fn lanes(&self, after: Option<&Lane>, limit: u32) -> Result<Vec<Lane>, StoreError> {
+        self.read(|connection| read::lanes(connection, after, limit))
+    }
+
+    fn claim(&self, lanes: Vec<Lane>, per_lane: u32) -> Receipt<Vec<Claimed>> {
+        self.writer.submit(Sync::Process, move |connection| write::claim(connection, &lanes, per_lane))
+    }
+
+    fn unhold(&self, tasks: Vec<TaskId>) -> Receipt<()> {
+        self.writer.submit(Sync::Process, move |connection| write::unhold(connection, &tasks))
+    }
+
+    fn promote(&self, now: Timestamp, limit: u32) -> Receipt<Vec<Lane>> {
+        self.writer.submit(Sync::Process, move |connection| write::promote(connection, now, limit))
+    }
+
+    fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(read::next_due)
     }
 
     fn start(&self, task: TaskId, now: Timestamp) -> Receipt<Option<Started>> {
@@ -109,7 +129,7 @@ impl Store for SqliteStore {
         self.writer.submit(Sync::Full, move |connection| write::insert_attempt(connection, &attempt))
     }
 
-    fn retry_task(&self, task: TaskId, now: Timestamp) -> Receipt<Option<TaskHead>> {
+    fn retry_task(&self, task: TaskId, now: Timestamp) -> Receipt<Option<AcceptedTask>> {
         self.writer.submit(Sync::Full, move |connection| write::retry(connection, task, now))
     }
 
@@ -117,12 +137,12 @@ impl Store for SqliteStore {
         self.writer.submit(Sync::Full, move |connection| write::cancel(connection, task, now))
     }
 
-    fn recover(&self, now: Timestamp, crash_limit: u32) -> Result<Recovered, StoreError> {
-        self.writer.submit(Sync::Full, move |connection| write::recover(connection, now, crash_limit)).wait()
+    fn quarantine(&self, task: TaskId, reason: String, now: Timestamp) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| write::quarantine(connection, task, &reason, Some(now)))
     }
 
-    fn pending(&self) -> Result<Vec<TaskHead>, StoreError> {
-        self.read(read::pending)
+    fn recover(&self, now: Timestamp, crash_limit: u32) -> Result<Recovered, StoreError> {
+        self.writer.submit(Sync::Full, move |connection| write::recover(connection, now, crash_limit)).wait()
     }
 
     fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
@@ -131,6 +151,10 @@ impl Store for SqliteStore {
 
     fn tasks(&self, filter: &TaskFilter) -> Result<Vec<Task>, StoreError> {
         self.read(|connection| read::tasks(connection, filter))
+    }
+
+    fn count_tasks(&self, filter: &TaskFilter) -> Result<u64, StoreError> {
+        self.read(|connection| read::count_tasks(connection, filter))
     }
 
     fn task_counts(&self) -> Result<TaskCounts, StoreError> {
@@ -144,7 +168,9 @@ impl Store for SqliteStore {
     fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
         self.read(|connection| read::event(connection, id))
     }
+}
 
+impl WebhookStore for SqliteStore {
     fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
         self.writer.submit(Sync::Full, move |connection| write::add_webhook(connection, webhook, now))
     }
@@ -176,7 +202,9 @@ impl Store for SqliteStore {
     fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
         self.read(|connection| read::webhooks_for(connection, owner))
     }
+}
 
+impl PluginValueStore for SqliteStore {
     fn plugin_value(&self, plugin: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|connection| read::plugin_value(connection, plugin, key, now))
     }
@@ -193,7 +221,9 @@ impl Store for SqliteStore {
             write::set_plugin_value(connection, &plugin, &key, value.as_deref(), expires_at, now)
         })
     }
+}
 
+impl Store for SqliteStore {
     fn close(&self) {
         self.writer.stop();
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -218,6 +248,14 @@ mod tests {
         SqliteStore::open(&folder.join("switchboard.db"))
     }
 
+    fn ready(store: &SqliteStore) -> Vec<TaskId> {
+        conformance::ids_in(store, crate::store::TaskState::Ready)
+    }
+
+    fn ids(heads: &[crate::store::TaskHead]) -> Vec<TaskId> {
+        heads.iter().map(|head| head.id).collect()
+    }
+
     #[test]
     fn it_behaves_as_a_store() {
         conformance::run(&|| {
@@ -234,7 +272,7 @@ mod tests {
         let heads = conformance::accept(&store, 3);
         drop(store);
         let store = open(folder.path()).unwrap();
-        assert_eq!(store.pending().unwrap(), heads);
+        assert_eq!(ready(&store), ids(&heads));
     }
 
     #[test]
@@ -244,7 +282,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         // More often than a task may poll before its runtime asks it to give way.
         runtime.block_on(async { (0..300).for_each(|_| drop(conformance::accept(&store, 1))) });
-        assert_eq!(store.pending().unwrap().len(), 300);
+        assert_eq!(ready(&store).len(), 300);
     }
 
     #[test]
@@ -285,13 +323,17 @@ mod tests {
     #[test]
     fn a_store_of_an_older_version_is_brought_forward_and_keeps_everything() {
         let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).unwrap();
-        let heads = conformance::accept(&store, 2);
-        drop(store);
         let path = folder.path().join("switchboard.db");
-        Connection::open(&path).unwrap().execute_batch("DROP TABLE plugin_value; PRAGMA user_version = 1;").unwrap();
+        let old = schema::file_of_version(&path, 1);
+        old.execute_batch(
+            "INSERT INTO task VALUES (1, NULL, NULL, 7320, 'none', 'k', NULL, NULL, 0, NULL, 0, 0, 10, 0, 10, 10);
+             INSERT INTO task VALUES (2, NULL, NULL, 7320, 'none', 'k', NULL, NULL, 0, NULL, 0, 0, 1e15, 0, 10, 10);",
+        )
+        .unwrap();
+        drop(old);
         let store = open(folder.path()).unwrap();
-        assert_eq!(store.pending().unwrap(), heads);
+        assert_eq!(ready(&store), [TaskId(1)]);
+        assert_eq!(store.next_due().unwrap(), Some(Timestamp(1_000_000_000_000_000)));
         assert_eq!(store.plugin_value("p", "k", Timestamp(0)).unwrap(), None);
     }
 

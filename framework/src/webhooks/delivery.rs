@@ -117,7 +117,11 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
         core,
         &line,
         &written,
-        &if outcome.result.is_ok() { Ending::Done } else { Ending::Dead { reason: written.outcome.clone() } },
+        &if outcome.result.is_ok() {
+            Ending::Done { keep_input: true }
+        } else {
+            Ending::Dead { reason: written.outcome.clone() }
+        },
     );
     ImmediateResult {
         webhook: webhook.id,
@@ -159,7 +163,7 @@ struct Line<'a> {
 
 fn log_ending(core: &Core, line: &Line<'_>, written: &AttemptResult, ending: &Ending) {
     let (level, message) = match ending {
-        Ending::Done => (log::Level::Info, "delivered"),
+        Ending::Done { .. } => (log::Level::Info, "delivered"),
         Ending::Retry { .. } => (log::Level::Warn, "not delivered, will be tried again"),
         Ending::Dead { .. } => (log::Level::Error, "not delivered, given up"),
         Ending::Release => (log::Level::Info, "interrupted, will be tried again"),
@@ -170,8 +174,10 @@ fn log_ending(core: &Core, line: &Line<'_>, written: &AttemptResult, ending: &En
         (line.webhook.id.to_string(), line.attempt, written.ended_at.0 - line.started_at.0);
     let (log, detail) = (&core.log, written.detail.as_deref());
     match (ending, detail) {
-        (Ending::Done, None) => log::info!(logger: log, target: CHANNEL, webhook, event = line.event, status, attempt,
-            duration_ms = duration, task; "delivered"),
+        (Ending::Done { .. }, None) => {
+            log::info!(logger: log, target: CHANNEL, webhook, event = line.event, status, attempt,
+            duration_ms = duration, task; "delivered")
+        }
         (Ending::Retry { at, .. }, _) => log::log!(logger: log, target: CHANNEL, level, webhook, event = line.event,
             status, attempt, duration_ms = duration, task, outcome = written.outcome, next = at.to_string(),
             detail = detail.unwrap_or_default(); "{message}"),

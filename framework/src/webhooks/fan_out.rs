@@ -54,8 +54,9 @@ impl Planned {
             name: self.webhook.method.clone(),
             key: format!("webhook:{}", self.webhook.id),
             host: remote_host(&self.webhook.url),
-            payload: None,
+            at: now,
             run_at: now,
+            ..NewTask::default()
         })
     }
 }

@@ -241,13 +241,16 @@ fn attempt_json(attempt: &Attempt) -> Value {
 /// The payload as text: the body of the event, or what was deferred.
 fn payload(task: &Task, event: Option<&Event>) -> Option<String> {
     let bytes = task.payload.as_ref().or_else(|| event.map(|event| &event.body))?;
-    Some(String::from_utf8_lossy(bytes).into_owned())
+    // The body of an event whose deliveries have all succeeded is gone, except in development mode.
+    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
 }
 
 pub(super) fn whole_task(task: &Task, attempts: &[Attempt], event: Option<&Event>) -> String {
     let mut text = fields(&task_json(task));
     if let Some(payload) = payload(task, event) {
         text.push_str(&format!("\npayload: {payload}"));
+    } else if task.state == TaskState::Done {
+        text.push_str("\npayload: removed after success; development mode keeps it (`[log] mode = \"development\"`)");
     }
     let rows = attempts.iter().map(|attempt| {
         let took = attempt.ended_at.map_or_else(|| "-".into(), |at| format!("{} ms", at.0 - attempt.started_at.0));

@@ -1,20 +1,26 @@
 //! The queries.
 
+use std::time::Duration;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
 use super::unreadable;
 use super::write::number;
+use crate::store::record::read_schedule;
 use crate::store::{
-    Attempt, Event, EventId, Lease, OwnerId, StoreError, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState,
-    Timestamp, Webhook, WebhookId,
+    Attempt, Event, EventId, Lane, Lease, OwnerId, Priority, StoreError, Task, TaskCounts, TaskFilter, TaskHead,
+    TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Tasks that are returned when a filter names no limit.
 const DEFAULT_LIMIT: u32 = 100;
 
 const TASK: &str = "SELECT id, event, webhook, number, name, key, host, payload, state, reason, attempts, crashes,
-                    run_at, lease, created_at, updated_at FROM task";
+                    run_at, lease, created_at, updated_at, holder IS NOT NULL, priority, ordered, attempts_before,
+                    unique_key, schedule, timeout_ms, replay_of FROM task";
+const HEAD: &str =
+    "SELECT id, number, name, key, host, run_at, attempts - attempts_before, priority, ordered FROM task";
 const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at FROM event";
 const ATTEMPT: &str = "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url,
                        response FROM attempt";
@@ -43,33 +49,13 @@ fn one<V>(
 }
 
 pub(super) fn task(connection: &Connection, id: TaskId) -> Result<Option<Task>, StoreError> {
-    one(connection, &format!("{TASK} WHERE id = ?"), params![id.0], read_task)?.transpose()
+    let read = one(connection, &format!("{TASK} WHERE id = ?"), params![id.0], read_task);
+    read.map_err(|error| damaged(error, id))?.transpose()
 }
 
-pub(super) fn tasks(connection: &Connection, filter: &TaskFilter) -> Result<Vec<Task>, StoreError> {
-    let mut sql = format!("{TASK} WHERE id > ?");
-    let mut values = vec![Value::from(filter.after.map_or(0, |after| after.0))];
-    if let Some(state) = filter.state {
-        sql.push_str(" AND state = ?");
-        values.push(number(state).into());
-    }
-    if let Some(webhook) = filter.webhook {
-        sql.push_str(" AND webhook = ?");
-        values.push(webhook.0.into());
-    }
-    if let Some(event) = &filter.event {
-        sql.push_str(" AND event = ?");
-        values.push(event.0.clone().into());
-    }
-    sql.push_str(" ORDER BY id LIMIT ?");
-    values.push(i64::from(if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit }).into());
-    all(connection, &sql, params_from_iter(values), read_task)?.into_iter().collect()
-}
-
-pub(super) fn pending(connection: &Connection) -> Result<Vec<TaskHead>, StoreError> {
-    let sql =
-        "SELECT id, number, name, key, host, run_at, attempts FROM task WHERE state IN (0, 2) ORDER BY run_at, id";
-    all(connection, sql, [], |row| {
+/// Returns the part that a scheduler needs; none when the row is gone.
+pub(super) fn head(connection: &Connection, id: TaskId) -> Result<Option<TaskHead>, StoreError> {
+    let read = |row: &Row<'_>| {
         Ok(TaskHead {
             id: TaskId(row.get(0)?),
             number: row.get(1)?,
@@ -78,8 +64,88 @@ pub(super) fn pending(connection: &Connection) -> Result<Vec<TaskHead>, StoreErr
             host: row.get(4)?,
             run_at: Timestamp(row.get(5)?),
             attempts: row.get(6)?,
+            priority: priority_of(row.get(7)?),
+            ordered: row.get(8)?,
         })
-    })
+    };
+    one(connection, &format!("{HEAD} WHERE id = ?"), params![id.0], read).map_err(|error| damaged(error, id))
+}
+
+/// Tells a row that holds something unreadable from a database that cannot be read.
+fn damaged(error: StoreError, id: TaskId) -> StoreError {
+    match &error {
+        StoreError::Read { source } => match source.downcast_ref::<rusqlite::Error>() {
+            Some(
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..),
+            ) => StoreError::Corrupt { record: format!("task {id}"), reason: source.to_string() },
+            _ => error,
+        },
+        _ => error,
+    }
+}
+
+pub(super) fn lanes(connection: &Connection, after: Option<&Lane>, limit: u32) -> Result<Vec<Lane>, StoreError> {
+    // One step of the index for each lane, however many tasks are in it.
+    let sql =
+        "SELECT number, name, key FROM task WHERE state = 0 AND holder IS NULL AND (number, name, key) > (?, ?, ?)
+               ORDER BY number, name, key LIMIT 1";
+    let mut lanes: Vec<Lane> = Vec::new();
+    while lanes.len() < limit as usize {
+        let (number, name, key) =
+            lanes.last().or(after).map_or((0, "", ""), |lane| (lane.number, &lane.name, &lane.key));
+        let read = |row: &Row<'_>| Ok(Lane { number: row.get(0)?, name: row.get(1)?, key: row.get(2)? });
+        let Some(lane) = one(connection, sql, params![number, name, key], read)? else { break };
+        lanes.push(lane);
+    }
+    Ok(lanes)
+}
+
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT run_at FROM task WHERE state = 2 AND holder IS NULL ORDER BY run_at LIMIT 1";
+    one(connection, sql, [], |row| row.get(0).map(Timestamp))
+}
+
+/// Writes a filter as a condition.
+fn condition(filter: &TaskFilter) -> (String, Vec<Value>) {
+    let mut sql = String::from("1");
+    let mut values = Vec::new();
+    let mut add = |clause: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            sql.push_str(" AND ");
+            sql.push_str(clause);
+            values.push(value);
+        }
+    };
+    add("state = ?", filter.state.map(|state| number(state).into()));
+    add("webhook = ?", filter.webhook.map(|webhook| webhook.0.into()));
+    add("event = ?", filter.event.as_ref().map(|event| event.0.clone().into()));
+    add("number = ?", filter.number.map(|number| i64::from(number).into()));
+    add("name = ?", filter.name.clone().map(Into::into));
+    add("key = ?", filter.key.clone().map(Into::into));
+    add("created_at >= ?", filter.since.map(|since| since.0.into()));
+    add("created_at < ?", filter.until.map(|until| until.0.into()));
+    add("instr(reason, ?) > 0", filter.reason.clone().map(Into::into));
+    (sql, values)
+}
+
+pub(super) fn tasks(connection: &Connection, filter: &TaskFilter) -> Result<Vec<Task>, StoreError> {
+    let (condition, mut values) = condition(filter);
+    let (beyond, order) = if filter.newest_first { ("id < ?", "id DESC") } else { ("id > ?", "id") };
+    let start = if filter.newest_first { i64::MAX } else { 0 };
+    values.push(filter.after.map_or(start, |after| after.0).into());
+    values.push(i64::from(if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit }).into());
+    let sql = format!("{TASK} WHERE {condition} AND {beyond} ORDER BY {order} LIMIT ?");
+    all(connection, &sql, params_from_iter(values), read_task)?.into_iter().collect()
+}
+
+pub(super) fn count_tasks(connection: &Connection, filter: &TaskFilter) -> Result<u64, StoreError> {
+    let (condition, values) = condition(filter);
+    let sql = format!("SELECT count(*) FROM task WHERE {condition}");
+    let count: Option<i64> = one(connection, &sql, params_from_iter(values), |row| row.get(0))?;
+    Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
 }
 
 pub(super) fn task_counts(connection: &Connection) -> Result<TaskCounts, StoreError> {
@@ -158,12 +224,24 @@ pub(super) fn plugin_value(
     one(connection, sql, params![plugin, key, now.0], |row| row.get(0))
 }
 
+fn priority_of(number: i64) -> Priority {
+    match number {
+        ..=0 => Priority::Low,
+        1 => Priority::Normal,
+        _ => Priority::High,
+    }
+}
+
 fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreError>> {
     let id = TaskId(row.get(0)?);
+    let damaged = |reason: String| Ok(Err(StoreError::Corrupt { record: format!("task {id}"), reason }));
     let state: i64 = row.get(8)?;
     let Some(state) = TaskState::ALL.into_iter().find(|known| number(*known) == state) else {
-        let reason = format!("{state} is no state");
-        return Ok(Err(StoreError::Corrupt { record: format!("task {id}"), reason }));
+        return damaged(format!("{state} is no state"));
+    };
+    let schedule = match row.get::<_, Option<String>>(21)?.map(|schedule| read_schedule(&schedule)).transpose() {
+        Ok(schedule) => schedule,
+        Err(error) => return damaged(format!("its schedule cannot be read: {error}")),
     };
     Ok(Ok(Task {
         id,
@@ -177,9 +255,17 @@ fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreError>> {
         state,
         reason: row.get(9)?,
         attempts: row.get(10)?,
+        attempts_before: row.get(19)?,
         crashes: row.get(11)?,
         run_at: Timestamp(row.get(12)?),
         lease: Lease(row.get(13)?),
+        priority: priority_of(row.get(17)?),
+        ordered: row.get(18)?,
+        unique_key: row.get(20)?,
+        schedule,
+        timeout: row.get::<_, Option<u32>>(22)?.map(|timeout| Duration::from_millis(timeout.into())),
+        replay_of: row.get::<_, Option<i64>>(23)?.map(TaskId),
+        held: row.get(16)?,
         created_at: Timestamp(row.get(14)?),
         updated_at: Timestamp(row.get(15)?),
     }))

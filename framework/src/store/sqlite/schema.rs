@@ -51,6 +51,25 @@ const MIGRATIONS: &[&str] = &[
         plugin TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, expires_at INTEGER, PRIMARY KEY (plugin, key)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE task ADD COLUMN holder INTEGER;
+    ALTER TABLE task ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE task ADD COLUMN ordered INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE task ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE task ADD COLUMN unique_key TEXT;
+    ALTER TABLE task ADD COLUMN schedule TEXT;
+    ALTER TABLE task ADD COLUMN timeout_ms INTEGER;
+    ALTER TABLE task ADD COLUMN replay_of INTEGER;
+    UPDATE task SET state = 2 WHERE state = 0 AND run_at > unixepoch() * 1000;
+    DROP INDEX task_pending;
+    DROP INDEX task_running;
+    CREATE INDEX task_lane ON task (number, name, key, ordered, priority DESC, run_at, id)
+        WHERE state = 0 AND holder IS NULL;
+    CREATE INDEX task_due ON task (run_at) WHERE state = 2 AND holder IS NULL;
+    CREATE INDEX task_held ON task (id) WHERE holder IS NOT NULL;
+    CREATE INDEX task_unique ON task (unique_key, id) WHERE unique_key IS NOT NULL;
+    CREATE INDEX task_order ON task (key, id) WHERE ordered = 1 AND state IN (0, 1, 2);
+",
 ];
 
 /// Opens the file for writing, after looking at it without SQLite, which would leave files of its own beside a foreign
@@ -131,4 +150,16 @@ fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// Makes a file as an earlier version left it.
+#[cfg(test)]
+pub(super) fn file_of_version(path: &Path, version: i64) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+    for migration in MIGRATIONS.iter().take(usize::try_from(version).unwrap()) {
+        connection.execute_batch(migration).unwrap();
+    }
+    connection.pragma_update(None, "user_version", version).unwrap();
+    connection
 }

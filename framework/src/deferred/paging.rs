@@ -1,0 +1,193 @@
+//! Which lanes to bring from the store into memory. Pure: no clock, no thread, no store.
+//!
+//! Most tasks never pass here: accepting hands them to the scheduler at once. A key that has more than fits in memory
+//! *spills*: its later tasks stay in the store, and their lane is noted here. When the scheduler has nearly done what it
+//! holds of a key, the key's lanes are hungry, and the next claim brings more of each. Lanes without a handler wait for a
+//! plugin.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::store::Lane;
+
+/// Lanes in one claim.
+const LANES_PER_CLAIM: usize = 64;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Its key has enough in memory.
+    Fed,
+    /// In the queue for the next claim.
+    Hungry,
+    /// Being claimed; true when more came to the store meanwhile.
+    Claiming { more: bool },
+    /// No plugin has its handler just now.
+    Homeless,
+}
+
+/// The lanes that have tasks in the store which nobody holds.
+#[derive(Default)]
+pub(super) struct Paging {
+    spilled: HashMap<Lane, Place>,
+    by_key: HashMap<String, Vec<Lane>>,
+    hungry: VecDeque<Lane>,
+    claiming: usize,
+}
+
+impl Paging {
+    /// Notes that the store has tasks of a lane. `fed` says whether its key has enough in memory.
+    pub(super) fn spill(&mut self, lane: Lane, fed: bool) {
+        match self.spilled.get_mut(&lane) {
+            Some(Place::Claiming { more }) => *more = true,
+            Some(Place::Fed) if !fed => self.feed(&lane),
+            Some(_) => {}
+            None => {
+                self.by_key.entry(lane.key.clone()).or_default().push(lane.clone());
+                self.spilled.insert(lane.clone(), Place::Fed);
+                if !fed {
+                    self.feed(&lane);
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, lane: &Lane) {
+        if let Some(place) = self.spilled.get_mut(lane)
+            && *place == Place::Fed
+        {
+            *place = Place::Hungry;
+            self.hungry.push_back(lane.clone());
+        }
+    }
+
+    /// Notes that memory holds little of a key.
+    pub(super) fn drained(&mut self, key: &str) {
+        for lane in self.by_key.get(key).cloned().unwrap_or_default() {
+            self.feed(&lane);
+        }
+    }
+
+    /// Returns whether the store has tasks of a key, so that new ones go behind them.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Returns the lanes to claim next. One claim runs at a time.
+    pub(super) fn next_claim(&mut self, has_handler: impl Fn(&Lane) -> bool) -> Vec<Lane> {
+        let mut lanes = Vec::new();
+        if self.claiming > 0 {
+            return lanes;
+        }
+        while lanes.len() < LANES_PER_CLAIM
+            && let Some(lane) = self.hungry.pop_front()
+        {
+            let Some(place) = self.spilled.get_mut(&lane) else { continue };
+            if has_handler(&lane) {
+                *place = Place::Claiming { more: false };
+                lanes.push(lane);
+            } else {
+                *place = Place::Homeless;
+            }
+        }
+        self.claiming = lanes.len();
+        lanes
+    }
+
+    /// Notes what a claim of a lane left in the store, and whether its key has enough in memory. Returns the key when the
+    /// store has nothing more of it.
+    pub(super) fn claimed(&mut self, lane: &Lane, more: bool, fed: bool) -> Option<String> {
+        self.claiming = self.claiming.saturating_sub(1);
+        let more = more || matches!(self.spilled.get(lane), Some(Place::Claiming { more: true }));
+        if !more {
+            return self.forget(lane);
+        }
+        self.spilled.insert(lane.clone(), Place::Fed);
+        if !fed {
+            self.feed(lane);
+        }
+        None
+    }
+
+    /// Notes that a claim failed; its lanes are hungry still.
+    pub(super) fn not_claimed(&mut self, lanes: &[Lane]) {
+        for lane in lanes {
+            self.claimed(lane, true, false);
+        }
+    }
+
+    fn forget(&mut self, lane: &Lane) -> Option<String> {
+        self.spilled.remove(lane);
+        let lanes = self.by_key.get_mut(&lane.key)?;
+        lanes.retain(|other| other != lane);
+        if !lanes.is_empty() {
+            return None;
+        }
+        self.by_key.remove(&lane.key);
+        Some(lane.key.clone())
+    }
+
+    /// Gives lanes without a handler another chance: the plugins have changed.
+    pub(super) fn rehome(&mut self) {
+        let homeless: HashSet<Lane> =
+            self.spilled.iter().filter(|(_, place)| **place == Place::Homeless).map(|(lane, _)| lane.clone()).collect();
+        for lane in homeless {
+            self.spilled.insert(lane.clone(), Place::Fed);
+            self.feed(&lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(key: &str) -> Lane {
+        Lane { number: 7_320, name: "none".into(), key: key.into() }
+    }
+
+    #[test]
+    fn a_hungry_lane_is_claimed_once_and_forgotten_when_nothing_is_left() {
+        let mut paging = Paging::default();
+        paging.spill(lane("a"), true);
+        assert!(paging.next_claim(|_| true).is_empty(), "its key has enough in memory");
+        paging.drained("a");
+        paging.drained("a");
+        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+        assert!(paging.next_claim(|_| true).is_empty());
+        assert_eq!(paging.claimed(&lane("a"), true, true), None);
+        assert!(paging.has("a"));
+        paging.drained("a");
+        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+        assert_eq!(paging.claimed(&lane("a"), false, true), Some("a".into()));
+        assert!(!paging.has("a"));
+    }
+
+    #[test]
+    fn tasks_that_are_accepted_during_a_claim_are_not_forgotten() {
+        let mut paging = Paging::default();
+        paging.spill(lane("a"), false);
+        assert_eq!(paging.next_claim(|_| true).len(), 1);
+        paging.spill(lane("a"), false);
+        assert_eq!(paging.claimed(&lane("a"), false, false), None);
+        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+    }
+
+    #[test]
+    fn a_claim_that_failed_is_made_again() {
+        let mut paging = Paging::default();
+        paging.spill(lane("a"), false);
+        let lanes = paging.next_claim(|_| true);
+        paging.not_claimed(&lanes);
+        assert_eq!(paging.next_claim(|_| true), lanes);
+    }
+
+    #[test]
+    fn a_lane_without_a_handler_waits_for_the_plugins_to_change() {
+        let mut paging = Paging::default();
+        paging.spill(lane("a"), false);
+        assert!(paging.next_claim(|_| false).is_empty());
+        paging.drained("a");
+        assert!(paging.next_claim(|_| true).is_empty());
+        paging.rehome();
+        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+    }
+}
