@@ -28,6 +28,7 @@
 
 mod activation;
 pub mod channel_log;
+pub mod check;
 pub mod clock;
 pub mod config;
 mod core;

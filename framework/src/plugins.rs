@@ -17,7 +17,8 @@ use switchboard_plugin_api::TriggerNumber;
 use switchboard_plugin_api::host::PluginHost;
 
 pub(crate) use file::{Candidate, candidates};
-pub(crate) use library::Generation;
+pub(crate) use library::{Generation, open_module, process_locale};
+pub(crate) use preflight::{SERVICES, check_platform, is_id, judge, manifest_of};
 pub use report::{LoadReport, PluginReport, PluginState, Refusal};
 
 use crate::registry::{CallCounts, Minicomponent, Target, Tier};

@@ -14,6 +14,7 @@ mod records;
 
 pub use catalogue::{EventKind, event_catalogue};
 pub use event::AnnounceError;
+pub(crate) use event::MAX_BODY_BYTES;
 pub(crate) use fan_out::{FAN_OUT, Planned, Watcher, fan_out};
 pub(crate) use methods::check_form;
 pub use methods::{Method, Problem};

@@ -12,6 +12,7 @@ mod from_inside;
 mod house;
 mod isolation;
 mod library;
+mod plugin_check;
 mod plugin_folder;
 mod released;
 mod suspension;

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-
 use switchboard::TriggerNumber;
 
+use crate::check::{self, Check};
 use crate::command::{self, Command, LogQuery, TaskQuery};
 use crate::exit::{self, CommandFailed};
 use crate::scaffold::{self, Kind};
@@ -111,6 +111,11 @@ enum Plugin {
         /// Event name of that handler
         name: Option<String>,
     },
+    /// Check a plugin library: its file, its manifest, and how it behaves
+    Check(Check),
+    /// Do one check in this process; `plugin check` starts it
+    #[command(hide = true)]
+    CheckWorker,
     /// Write a complete plugin crate to start from
     New {
         /// Name of the crate, such as webhook-api-key
@@ -243,6 +248,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let reply = match cli.command {
         Sub::Serve { listen } => return serve::run(&data, listen),
         Sub::Plugin(Plugin::New { name, kind, dir, api }) => scaffold::new_plugin(&name, kind, &dir, api)?,
+        Sub::Plugin(Plugin::Check(check)) => return check::run(&check, cli.json),
+        Sub::Plugin(Plugin::CheckWorker) => return check::work(),
         Sub::Log(Log::List) => command::log_list(&data)?,
         Sub::Log(Log::Show(query)) => command::log_show(&data, &query)?,
         other => control::perform(&data, command(other)?)?,
@@ -292,7 +299,10 @@ fn command(sub: Sub) -> Result<Command> {
         Sub::Task(Task::List(query)) => Command::TaskList(query),
         Sub::Task(Task::Show { id }) => Command::TaskShow { id },
         Sub::Task(Task::Retry { id }) => Command::TaskRetry { id },
-        Sub::Serve { .. } | Sub::Demo { .. } | Sub::Log(_) | Sub::Plugin(Plugin::New { .. }) => {
+        Sub::Serve { .. }
+        | Sub::Demo { .. }
+        | Sub::Log(_)
+        | Sub::Plugin(Plugin::New { .. } | Plugin::Check(_) | Plugin::CheckWorker) => {
             return Err(anyhow!("this command needs no host"));
         }
     })
@@ -302,7 +312,7 @@ fn trigger_number(text: &str) -> Result<TriggerNumber> {
     text.parse().map_err(|error: switchboard::NotATriggerNumber| usage(error.to_string()))
 }
 
-fn pairs(settings: Vec<String>) -> Result<BTreeMap<String, String>> {
+pub(crate) fn pairs(settings: Vec<String>) -> Result<BTreeMap<String, String>> {
     let pair = |setting: String| match setting.split_once('=') {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err(usage(format!("`--set {setting}` has no `=`: write --set KEY=VALUE"))),

@@ -18,8 +18,13 @@ pub(crate) const HELP: &str = "Exit codes:
   0  done
   1  failed: files, store, network, or another host in the way
   2  the command line, or something that it names, cannot be used
-  3  not everything was delivered (emit --wait, demo)
-  4  there is no such webhook, task, handler or log";
+  3  not everything was delivered (emit --wait, demo); a plugin crashed (plugin check)
+  4  there is no such webhook, task, handler or log; a plugin took too long (plugin check)";
+
+/// `plugin check`: a process in which the plugin was checked ended before the check did.
+pub(crate) const CRASHED: u8 = 3;
+/// `plugin check`: a check took longer than it may.
+pub(crate) const TIMED_OUT: u8 = 4;
 
 /// An error with its exit code and its whole text, as it comes from the host that did the command.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! Every command that works on a data folder is a [`command::Command`]. It is done by the `serve` that runs on the folder
 //! when there is one, and otherwise by this process, in the same code.
 
+mod check;
 mod cli;
 mod command;
 mod control;

@@ -45,6 +45,11 @@ impl Kind {
 }
 
 impl Candidate {
+    /// Looks at the file at `path`, whatever its name.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self::new(path.to_owned(), fs::symlink_metadata(path).ok())
+    }
+
     fn new(path: PathBuf, metadata: Option<Metadata>) -> Self {
         Self {
             path,
@@ -52,6 +57,16 @@ impl Candidate {
             modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
             kind: metadata.map_or(Kind::Unreadable, |metadata| Kind::of(metadata.file_type())),
         }
+    }
+
+    /// Whether it is a regular file.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.kind == Kind::Regular
+    }
+
+    /// Whether it is a regular file with nothing in it.
+    pub(crate) fn is_empty_file(&self) -> bool {
+        self.is_regular() && self.len == 0
     }
 
     /// Reads the file. Nothing but a regular file is opened: a FIFO would block for ever.

@@ -78,8 +78,15 @@ pub(super) fn open(
     hash: String,
     host: Arc<dyn PluginHost>,
 ) -> Result<Generation, Refusal> {
-    let id = manifest.id.clone();
-    let load = |reason: String| Refusal::Load { plugin: id.clone(), reason };
+    let module = open_module(copy, &manifest)?;
+    let running =
+        module.start(host).map_err(|error| Refusal::Load { plugin: manifest.id.clone(), reason: error.to_string() })?;
+    Ok(Generation { manifest, hash, running })
+}
+
+/// Opens a private copy whose bytes have been judged. The plugin in it is not started.
+pub(crate) fn open_module(copy: &Path, manifest: &Manifest) -> Result<Module, Refusal> {
+    let load = |reason: String| Refusal::Load { plugin: manifest.id.clone(), reason };
     let built_with = parse_api_version(&manifest.api).unwrap_or_default();
     // SAFETY: opening runs the library's constructors. Plugins are trusted code (docs/safety.md); the file is a copy
     // that only this host writes, complete and for this platform, as `preflight` has found.
@@ -93,9 +100,32 @@ pub(super) fn open(
     // SAFETY: a library with our manifest was made by `export_plugin!`, which exports an `AbiHeader` under this symbol,
     // and it has just been made to stay.
     let module = unsafe { Module::from_symbol(address.cast_const().cast(), built_with) };
-    let module = module.map_err(|error| load(error.to_string()))?;
-    let running = module.start(host).map_err(|error| load(error.to_string()))?;
-    Ok(Generation { manifest, hash, running })
+    module.map_err(|error| load(error.to_string()))
+}
+
+/// Returns the locale of the process as C code sees it, such as `C`. `None` where that cannot be asked.
+///
+/// It belongs to the process, so a plugin that changes it changes how the host's C libraries read and write numbers.
+#[cfg(target_os = "linux")]
+pub(crate) fn process_locale() -> Option<String> {
+    use core::ffi::{CStr, c_char, c_int};
+    use libloading::os::unix::Library;
+
+    /// `LC_ALL`, as Linux defines it.
+    const ALL: c_int = 6;
+    let this = Library::this();
+    // SAFETY: the type is that of `setlocale` in the C standard.
+    let setlocale = unsafe { this.get::<unsafe extern "C" fn(c_int, *const c_char) -> *const c_char>(c"setlocale") };
+    // SAFETY: without a name it only tells. No other thread of a process that does a check sets the locale now.
+    let name = unsafe { setlocale.ok()?(ALL, core::ptr::null()) };
+    // SAFETY: it is null or a C string that stays until the next call.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// Returns the locale of the process. It cannot be asked here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn process_locale() -> Option<String> {
+    None
 }
 
 /// Resolves every symbol now and keeps the library's symbols to itself.

@@ -12,7 +12,7 @@ use switchboard_plugin_api::{API_VERSION, Manifest, TriggerNumber, parse_api_ver
 use super::Refusal;
 
 /// Host services that a plugin can name as indispensable.
-const SERVICES: &[&str] = &[
+pub(crate) const SERVICES: &[&str] = &[
     protocol::HTTP,
     protocol::TEXT,
     protocol::SETTING,
@@ -27,16 +27,21 @@ const SERVICES: &[&str] = &[
 ];
 
 /// Returns the manifest of a library that this host can open.
-pub(super) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
+pub(crate) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
     let kind = FileKind::parse(bytes).map_err(|_| Refusal::NotALibrary("its content is not that of a library"))?;
     check_complete(bytes, kind)?;
     let file = File::parse(bytes).map_err(|error| Refusal::Damaged { reason: error.to_string() })?;
     check_platform(&file)?;
-    let section = file.section_by_name(SECTION).ok_or(Refusal::NoManifest)?;
-    let record = section.data().map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
-    let manifest = Manifest::from_record(record).map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
+    let manifest = manifest_of(&file)?;
     check_manifest(&manifest)?;
     Ok(manifest)
+}
+
+/// Reads the manifest, whatever it says.
+pub(crate) fn manifest_of<'data>(file: &impl Object<'data>) -> Result<Manifest, Refusal> {
+    let section = file.section_by_name(SECTION).ok_or(Refusal::NoManifest)?;
+    let record = section.data().map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
+    Manifest::from_record(record).map_err(|error| Refusal::BadManifest { reason: error.to_string() })
 }
 
 /// Checks that every part that the loader maps is inside the file.
@@ -75,7 +80,8 @@ fn check_elf<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<(), Ref
     ElfFile::<H>::parse(bytes).map(drop).map_err(|error| Refusal::Damaged { reason: error.to_string() })
 }
 
-fn check_platform(file: &File<'_>) -> Result<(), Refusal> {
+/// Checks that a library is for the platform of this host.
+pub(crate) fn check_platform(file: &File<'_>) -> Result<(), Refusal> {
     let found = (file.format(), file.architecture());
     let needed = (BinaryFormat::native_object(), native_architecture());
     if found == needed {
@@ -128,7 +134,7 @@ fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_id(id: &str) -> bool {
+pub(crate) fn is_id(id: &str) -> bool {
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
     (1..=63).contains(&id.len()) && id.bytes().all(valid)
 }
