@@ -28,19 +28,37 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the host's HTTP client. Plugins have none of their own: every request passes the host's guard.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn ask(cx: &Context<'_>) -> Result<String, PluginError> {
+    ///     let response = cx.http().get("https://example.com/state").send().await?;
+    ///     Ok(response.successful()?.text().into_owned())
+    /// }
+    /// ```
     #[must_use]
     pub fn http(&self) -> Http<'_, 'a> {
         Http::new(self)
     }
 
     /// Returns this plugin's text under `key` in the language of the run, or in the nearest language that has it. A
-    /// text that no language has is the key itself.
+    /// text that no language has is the key itself. It fails for nobody: whoever reads it sees at least the key.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn method(cx: &Context, _: RegistrationRequest) -> Result<AuthMethod, PluginError> {
+    ///     Ok(AuthMethod::new(cx.text("method")).notes(cx.text("notes")))
+    /// }
+    /// ```
     #[must_use]
     pub fn text(&self, key: &str) -> String {
         self.text_with(key, &[])
     }
 
-    /// Returns a text with arguments; see [`Context::text`].
+    /// Returns a text with arguments; see [`Context::text`]. Numbers choose plural forms and are written as the language
+    /// writes them; a text whose argument is missing counts as absent in that language.
     ///
     /// ```
     /// # fn show(cx: &switchboard_plugin_api::Context) -> String {
@@ -57,13 +75,32 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Returns the values that the minicomponents of this run share.
+    /// Returns the values that the minicomponents of this run share. They are in memory only and gone after the run; what
+    /// is to last goes into [`Context::kept`].
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn count(cx: &Context) -> Result<u32, PluginError> {
+    ///     let seen = cx.showtime().get::<u32>("seen")?.unwrap_or(0) + 1;
+    ///     cx.showtime().set("seen", &seen)?;
+    ///     Ok(seen)
+    /// }
+    /// ```
     #[must_use]
     pub fn showtime(&self) -> Showtime<'_, 'a> {
         Showtime { context: self }
     }
 
-    /// Returns a setting: of the webhook in a delivery, of the plugin everywhere else. `None` when it is not set.
+    /// Returns a setting: of the webhook in a delivery (07310 and 07320), of the plugin (`[plugins.<id>]` in
+    /// `switchboard.toml`) everywhere else. `None` when it is not set. It is read anew by each call, so that a correction
+    /// holds at once.
+    ///
+    /// ```
+    /// # fn greeting(cx: &switchboard_plugin_api::Context) -> String {
+    /// cx.setting("greeting").unwrap_or_else(|| "Hello".to_owned())
+    /// # }
+    /// ```
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<String> {
         let (found, value) = self.service(protocol::SETTING, &KeyHead { key: key.into() }, &[]).ok()?;
@@ -74,7 +111,19 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// A permanent error that names the setting when it is absent or empty.
+    /// A permanent error with the code `bad_settings` that names the setting when it is absent or empty. A deferred task
+    /// is a dead letter then, and can be made ready again once the setting is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn deliver(cx: &Context<'_>, delivery: Delivery) -> Result<Delivered, PluginError> {
+    ///     let key = cx.required_setting("key")?;
+    ///     cx.http().deliver(&delivery).header("x-api-key", key).send().await?.delivered()
+    /// }
+    /// ```
     pub fn required_setting(&self, key: &str) -> Result<String, PluginError> {
         self.setting(key).filter(|value| !value.is_empty()).ok_or_else(|| {
             PluginError::permanent(format!("the setting `{key}` is missing: fill it in and try again"))
@@ -83,30 +132,75 @@ impl<'a> Context<'a> {
     }
 
     /// Writes a record into the log of `channel`. The macros of the `log` crate do the same with
-    /// `target: "Webhooks"`, and cost next to nothing when the level is off.
+    /// `target: "Webhooks"`, and cost next to nothing when the level is off. They take values as well, which the log shows
+    /// as `key=value`. Writing never fails for the plugin, and never waits for a disk.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::log;
+    ///
+    /// # fn record(cx: &switchboard_plugin_api::Context) {
+    /// cx.log(log::Level::Info, "Webhooks", "sent");
+    /// log::info!(target: "Webhooks", guests = 2, room = "blue"; "sent"); // sent guests=2 room=blue
+    /// # }
+    /// ```
     pub fn log(&self, level: log::Level, channel: &str, message: &str) {
         log::log!(target: channel, level, "{message}");
     }
 
-    /// Returns the time until the deadline of this call; zero when it has passed.
+    /// Returns the time until the deadline of this call; zero when it has passed. A deferred attempt has
+    /// `deferred.timeout` (15 seconds unless configured), an immediate delivery `deferred.immediate_timeout` (3 seconds); a
+    /// call without a deadline says an hour.
+    ///
+    /// An asynchronous handler is dropped at its deadline. A synchronous one is not: it looks here.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn sum(cx: &Context, numbers: &[u64]) -> Result<u64, PluginError> {
+    ///     let mut sum = 0_u64;
+    ///     for chunk in numbers.chunks(10_000) {
+    ///         if cx.is_cancelled() || cx.time_left() < Duration::from_millis(50) {
+    ///             return Err(PluginError::retryable("not enough time").with_code("timeout_total"));
+    ///         }
+    ///         sum = chunk.iter().fold(sum, |sum, number| sum.wrapping_add(*number));
+    ///     }
+    ///     Ok(sum)
+    /// }
+    /// ```
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.host.time_left()
     }
 
-    /// Returns whether the host no longer waits for this call's result.
+    /// Returns whether the host no longer waits for this call's result, because it stops. A synchronous handler that works
+    /// for long looks here now and then and returns early; see [`Context::time_left`] for an example.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.host.is_cancelled()
     }
 
-    /// Returns the language of the person who is served, such as `de-DE`.
+    /// Returns the language of the person who is served, such as `de-DE`; in the background, the host's default language.
+    /// [`Context::text`] uses it by itself.
+    ///
+    /// ```
+    /// # fn right_to_left(cx: &switchboard_plugin_api::Context) -> bool {
+    /// matches!(cx.language().split('-').next(), Some("ar" | "fa" | "he"))
+    /// # }
+    /// ```
     #[must_use]
     pub fn language(&self) -> String {
         self.run().language
     }
 
-    /// Returns who runs, for whom and about what.
+    /// Returns who runs, for whom and about what. In a deferred task nobody acts, and the owner is that of the event.
+    ///
+    /// ```
+    /// # fn line(cx: &switchboard_plugin_api::Context) -> String {
+    /// let run = cx.run();
+    /// format!("{} for owner {}", run.actor.as_deref().unwrap_or("the host"), run.owner)
+    /// # }
+    /// ```
     #[must_use]
     pub fn run(&self) -> RunInfo {
         self.service(protocol::RUN, &(), &[])
@@ -119,7 +213,22 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// When the handler fails, or answers with something that is not `T::Output`.
+    /// When the handler fails: retryable or permanent as that one said, with its code, and with number, name and plugin in
+    /// the message; a panic of it is retryable. A permanent error when it answers with something that is not `T::Output`,
+    /// or when triggers are nested more than 16 deep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn greet(cx: &Context, guest: &Arguments) -> Result<String, PluginError> {
+    ///     match cx.trigger::<PublicTask>("hello", guest)? {
+    ///         Some(reply) => Ok(reply.text),
+    ///         None => Ok("nobody greets".to_owned()),
+    ///     }
+    /// }
+    /// ```
     pub fn trigger<T: Trigger>(&self, name: &str, input: &T::Input) -> Result<Option<T::Output>, PluginError> {
         let reply = self.fire(T::NUMBER, Some(name), &serde_json::to_vec(input)?)?;
         match reply.values.into_iter().next() {
@@ -133,7 +242,20 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// When the host refuses the call, for example because triggers are nested too deeply.
+    /// When the input cannot be written, or the host refuses the call. What a single minicomponent fails with is in its
+    /// place of the list, as [`Context::trigger`] would return it; one that is suspended is there with the code
+    /// `suspended`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn greetings(cx: &Context) -> Result<Vec<String>, PluginError> {
+    ///     let answers = cx.broadcast::<PublicTask>(&Arguments::default())?;
+    ///     Ok(answers.into_iter().filter_map(|(_, reply)| Some(reply.ok()?.text)).collect())
+    /// }
+    /// ```
     #[expect(clippy::type_complexity, reason = "a list of named results reads better than a type for it")]
     pub fn broadcast<T: Trigger>(
         &self,
@@ -143,7 +265,8 @@ impl<'a> Context<'a> {
         Ok(reply.values.into_iter().map(|value| (value.name.clone(), read_value(T::NUMBER, value))).collect())
     }
 
-    /// Returns what this plugin keeps from call to call, such as a token that is good for an hour.
+    /// Returns what this plugin keeps from call to call, such as a token that is good for an hour; see [`Kept::get`] for an
+    /// example.
     #[must_use]
     pub fn kept(&self) -> Kept<'_, 'a> {
         Kept { context: self }
@@ -154,7 +277,10 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// When the input cannot be written, is larger than 256 KiB, or the host's store cannot take it (retryable).
+    /// A permanent error when the input cannot be written or is larger than 256 KiB; a retryable one when the host's store
+    /// cannot take it. That nobody answers to the name is none: the task waits until a plugin does.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -297,11 +423,21 @@ impl Kept<'_, '_> {
     ///
     /// A permanent error when the key is longer than 200 bytes or the value larger than 64 KiB; a retryable one when the
     /// host's store cannot take it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn remember(cx: &Context, last: u64) -> Result<(), PluginError> {
+    ///     cx.kept().set("last_invoice", &last)
+    /// }
+    /// ```
     pub fn set(&self, key: &str, value: &impl Serialize) -> Result<(), PluginError> {
         self.keep(key, None, &serde_json::to_vec(value)?)
     }
 
-    /// Keeps a value for a time; see [`Kept::set`].
+    /// Keeps a value for a time, in whole milliseconds; see [`Kept::set`], and [`Kept::get`] for an example.
     ///
     /// # Errors
     ///
@@ -315,6 +451,20 @@ impl Kept<'_, '_> {
     /// # Errors
     ///
     /// A retryable error when the host's store cannot be written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn fetch(cx: &Context<'_>, token: String) -> Result<String, PluginError> {
+    ///     let response = cx.http().get("https://example.com/").bearer_auth(&token).send().await?;
+    ///     if response.status() == 401 {
+    ///         cx.kept().remove("token")?; // the next attempt fetches a new one
+    ///     }
+    ///     Ok(response.successful()?.text().into_owned())
+    /// }
+    /// ```
     pub fn remove(&self, key: &str) -> Result<(), PluginError> {
         self.keep(key, None, &[])
     }
@@ -324,7 +474,8 @@ impl Kept<'_, '_> {
     }
 }
 
-/// Values of one run, shared by its minicomponents and gone after it.
+/// Values of one run, shared by its minicomponents and gone after it. All plugins see the same keys: put the plugin's id
+/// in front of those that are nobody else's.
 #[derive(Clone, Copy, Debug)]
 pub struct Showtime<'c, 'a> {
     context: &'c Context<'a>,
@@ -336,6 +487,16 @@ impl Showtime<'_, '_> {
     /// # Errors
     ///
     /// A permanent error when the value is not a `V`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn guest(cx: &Context) -> Result<Option<String>, PluginError> {
+    ///     cx.showtime().get("guest")
+    /// }
+    /// ```
     pub fn get<V: DeserializeOwned>(&self, key: &str) -> Result<Option<V>, PluginError> {
         let (found, value) = self.context.service(protocol::SHOWTIME_GET, &KeyHead { key: key.into() }, &[])?;
         if &found[..] != b"true" {
@@ -350,7 +511,17 @@ impl Showtime<'_, '_> {
     ///
     /// # Errors
     ///
-    /// When the value cannot be written as JSON.
+    /// A permanent error when the value cannot be written as JSON.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn welcome(cx: &Context, guest: &str) -> Result<(), PluginError> {
+    ///     cx.showtime().set("guest", &guest)
+    /// }
+    /// ```
     pub fn set(&self, key: &str, value: &impl Serialize) -> Result<(), PluginError> {
         let value = serde_json::to_vec(value)?;
         self.context.service(protocol::SHOWTIME_SET, &KeyHead { key: key.into() }, &value).map(drop)

@@ -30,7 +30,15 @@ impl<'c, 'a> Http<'c, 'a> {
         Self { context }
     }
 
-    /// Starts a request with any method.
+    /// Starts a request with any method but `CONNECT` and `TRACE`, which the host refuses.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn replace(cx: &Context<'_>, url: &str) -> Result<u16, PluginError> {
+    ///     Ok(cx.http().request("PUT", url).json(&[1, 2]).send().await?.successful()?.status())
+    /// }
+    /// ```
     pub fn request(&self, method: &str, url: impl Into<String>) -> RequestBuilder<'c, 'a> {
         let head = HttpHead { method: method.to_owned(), url: url.into(), headers: Vec::new(), timeout_ms: None };
         RequestBuilder { context: self.context, head, body: Vec::new(), error: None }
@@ -68,6 +76,24 @@ impl<'c, 'a> Http<'c, 'a> {
 }
 
 /// A request that is being put together.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard_plugin_api::prelude::*;
+/// use switchboard_plugin_api::serde_json::{Value, json};
+///
+/// async fn order(cx: &Context<'_>) -> Result<Value, PluginError> {
+///     let request = cx.http().post("https://example.com/orders").basic_auth("ada", "secret");
+///     let request = request.header("x-trace", "7").json(&json!({ "nights": 2 })).timeout(Duration::from_secs(4));
+///     request.send().await?.successful()?.json()
+/// }
+///
+/// fn token(cx: &Context) -> Result<String, PluginError> {
+///     let form = [("grant_type", "client_credentials"), ("scope", "events")];
+///     let response = cx.http().post("https://example.com/token").form(&form).send_blocking()?;
+///     Ok(response.successful()?.text().into_owned())
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send` or `send_blocking`"]
 pub struct RequestBuilder<'c, 'a> {
@@ -78,7 +104,8 @@ pub struct RequestBuilder<'c, 'a> {
 }
 
 impl RequestBuilder<'_, '_> {
-    /// Adds a header. The host refuses headers that belong to the connection, such as `host` or `content-length`.
+    /// Adds a header; a name may come more than once. The host refuses headers that belong to the connection, such as
+    /// `host` or `content-length`, and values with control characters, with a permanent error when the request is sent.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.head.headers.push((name.into(), value.into()));
         self
@@ -95,13 +122,13 @@ impl RequestBuilder<'_, '_> {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// Sets the body.
+    /// Sets the body, which is sent as it is.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Sets a JSON body and its content type.
+    /// Sets a JSON body and its content type. A value that cannot be written fails when the request is sent.
     pub fn json(mut self, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(body) => self.body = body,
@@ -117,7 +144,8 @@ impl RequestBuilder<'_, '_> {
         self.header("content-type", "application/x-www-form-urlencoded")
     }
 
-    /// Sets the longest wait for the whole answer. The deadline of the call holds as well.
+    /// Sets the longest wait for the whole answer, in whole milliseconds. The deadline of the call holds as well; without
+    /// this, it alone.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.head.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         self
@@ -127,8 +155,9 @@ impl RequestBuilder<'_, '_> {
     ///
     /// # Errors
     ///
-    /// When no complete answer came: the URL is refused (permanent), or the connection, TLS or a deadline failed
-    /// (retryable). An answer with an error status is no error here; see [`Response::successful`].
+    /// When no complete answer came: the URL, a header or the address is refused (permanent, with codes such as `bad_url`
+    /// and `blocked`), or the connection, TLS or a deadline failed (retryable, `dns`, `connect`, `tls`, `timeout_total` and
+    /// others). An answer with an error status is no error here; see [`Response::successful`].
     pub async fn send(self) -> Result<Response, PluginError> {
         let head = self.head()?;
         let (head, body) = self.context.host().service_async(protocol::HTTP, head, self.body).await?;
@@ -154,6 +183,22 @@ impl RequestBuilder<'_, '_> {
 }
 
 /// An answer with any status.
+///
+/// ```
+/// use switchboard_plugin_api::prelude::*;
+/// use switchboard_plugin_api::serde_json::Value;
+///
+/// async fn state(cx: &Context<'_>) -> Result<Option<Value>, PluginError> {
+///     let response = cx.http().get("https://example.com/state").send().await?;
+///     if response.status() == 404 {
+///         return Ok(None); // an answer like any other here
+///     }
+///     if response.truncated() {
+///         return Err(PluginError::permanent("the state is larger than the host reads"));
+///     }
+///     response.successful()?.json().map(Some)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Response {
     head: HttpReply,

@@ -190,7 +190,8 @@ pub trait Plugin: Exported + Sized + Send + Sync + 'static {
     /// An error here keeps the plugin from being loaded; the load report shows its message.
     fn new(host: &Host) -> Result<Self, PluginError>;
 
-    /// Called once, after the last call has ended.
+    /// Called once, after the last call has ended: when the library is removed or replaced. A host that stops does not wait
+    /// for it, so nothing may depend on it; a panic in it is forgotten.
     fn shutdown(&self) {}
 }
 
@@ -212,7 +213,23 @@ impl Host {
         Self { link }
     }
 
-    /// Returns a setting of the plugin, or `None` when it is not set.
+    /// Returns a setting of the plugin (`[plugins.<id>]` in `switchboard.toml`), or `None` when it is not set. It is what the
+    /// plugin starts with: a handler that wants later corrections asks its [`Context`].
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// struct Mailer {
+    ///     sender: String,
+    /// }
+    ///
+    /// impl Mailer {
+    ///     fn new(host: &Host) -> Result<Self, PluginError> {
+    ///         let sender = host.setting("sender").ok_or_else(|| PluginError::permanent("set `sender` first"))?;
+    ///         Ok(Self { sender })
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<String> {
         let head = serde_json::to_vec(&protocol::KeyHead { key: key.into() }).ok()?;

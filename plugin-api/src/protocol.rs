@@ -31,6 +31,17 @@ pub const ANNOUNCE: &str = "announce";
 /// `run`: who runs, for whom, in which language.
 pub const RUN: &str = "run";
 
+/// Longest key of [`KEPT_GET`] and [`KEPT_SET`], in bytes.
+pub const MAX_KEPT_KEY_BYTES: usize = 200;
+/// Largest value of [`KEPT_SET`], in bytes of its JSON.
+pub const MAX_KEPT_VALUE_BYTES: usize = 64 << 10;
+/// Largest payload of [`DEFER`], in bytes.
+pub const MAX_DEFERRED_BYTES: usize = 256 << 10;
+/// Largest body that an event of [`ANNOUNCE`] makes, in bytes.
+pub const MAX_EVENT_BODY_BYTES: usize = 256 << 10;
+/// Longest name of an event, in bytes.
+pub const MAX_EVENT_NAME_BYTES: usize = 100;
+
 /// Head of [`TEXT`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TextHead<'a> {

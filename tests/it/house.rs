@@ -57,7 +57,7 @@ fn every_crate_depends_only_on_what_its_place_allows() {
             "plugin-api" => &[],
             "plugin-api/test-host" => &["switchboard-plugin-api"],
             "framework/server" => &["switchboard"],
-            "tests" => &["switchboard", "switchboard-plugin-api"],
+            "tests" => &["fixture-services", "switchboard", "switchboard-plugin-api", "switchboard-test-host"],
             folder if folder == "framework" || folder.starts_with("plugins/") || folder.starts_with("tests/") => {
                 &["switchboard-plugin-api"]
             }

@@ -4,6 +4,7 @@
 mod authoring;
 mod bad_input;
 mod command_line;
+mod conformance;
 mod delivery;
 mod dispatch;
 mod durability;

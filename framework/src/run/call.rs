@@ -240,12 +240,17 @@ pub(super) fn found(value: Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
 fn argument(value: &serde_json::Value) -> Argument {
     match value {
         serde_json::Value::String(text) => Argument::Text(text.clone()),
-        serde_json::Value::Number(number) => {
-            number.as_f64().map_or_else(|| Argument::Text(number.to_string()), Argument::Number)
-        }
+        serde_json::Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() || float.abs() < EXACT => Argument::Number(float),
+            // A large integer keeps its digits.
+            _ => Argument::Text(number.to_string()),
+        },
         other => Argument::Text(other.to_string()),
     }
 }
+
+/// Integers below this are exact as floating-point numbers, with room to spare.
+const EXACT: f64 = 1e15;
 
 fn trigger_value(value: HandlerValue) -> TriggerValue {
     let (name, plugin) = (value.name().to_owned(), value.plugin().to_owned());

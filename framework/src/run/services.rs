@@ -1,7 +1,9 @@
 //! Services of a call that reach the store: kept values, deferred tasks, announced events.
 
 use switchboard_plugin_api::host::ServiceAnswer;
-use switchboard_plugin_api::protocol::{AnnounceHead, DeferHead, KeepHead, KeyHead};
+use switchboard_plugin_api::protocol::{
+    AnnounceHead, DeferHead, KeepHead, KeyHead, MAX_DEFERRED_BYTES, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES,
+};
 use switchboard_plugin_api::{PluginError, TriggerNumber};
 
 use super::RunState;
@@ -9,13 +11,6 @@ use super::call::found;
 use crate::error::Chain;
 use crate::store::{Acceptance, NewTask, OwnerId, StoreError, Timestamp};
 use crate::webhooks;
-
-/// Longest key of a kept value, in bytes.
-const MAX_KEY_BYTES: usize = 200;
-/// Largest kept value, in bytes.
-const MAX_VALUE_BYTES: usize = 64 << 10;
-/// Largest payload of a deferred task, in bytes.
-const MAX_PAYLOAD_BYTES: usize = 256 << 10;
 
 fn failed(error: &StoreError) -> PluginError {
     PluginError::retryable(Chain(error).to_string()).with_code("store")
@@ -38,11 +33,11 @@ pub(super) fn kept_get(run: &RunState, plugin: &str, head: &[u8]) -> ServiceAnsw
 
 pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
     let head: KeepHead<'_> = serde_json::from_slice(head)?;
-    if head.key.len() > MAX_KEY_BYTES {
-        return Err(PluginError::permanent(format!("the key of a kept value has at most {MAX_KEY_BYTES} bytes")));
+    if head.key.len() > MAX_KEPT_KEY_BYTES {
+        return Err(PluginError::permanent(format!("the key of a kept value has at most {MAX_KEPT_KEY_BYTES} bytes")));
     }
-    if body.len() > MAX_VALUE_BYTES {
-        return Err(PluginError::permanent(format!("a kept value has at most {MAX_VALUE_BYTES} bytes")));
+    if body.len() > MAX_KEPT_VALUE_BYTES {
+        return Err(PluginError::permanent(format!("a kept value has at most {MAX_KEPT_VALUE_BYTES} bytes")));
     }
     let now = now(run);
     let expires_at = head.expires_ms.map(|wait_ms| after(now, wait_ms));
@@ -55,9 +50,9 @@ pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -
 pub(super) fn defer(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
     let head: DeferHead<'_> = serde_json::from_slice(head)?;
     let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
-    if body.len() > MAX_PAYLOAD_BYTES {
+    if body.len() > MAX_DEFERRED_BYTES {
         let message =
-            format!("the input of a deferred task has at most {MAX_PAYLOAD_BYTES} bytes, this has {}", body.len());
+            format!("the input of a deferred task has at most {MAX_DEFERRED_BYTES} bytes, this has {}", body.len());
         return Err(PluginError::permanent(message));
     }
     let now = now(run);

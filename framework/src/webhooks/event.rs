@@ -9,14 +9,11 @@ use thiserror::Error;
 use crate::run::RunState;
 use crate::store::{EventId, NewEvent, OwnerId, Timestamp};
 
-/// Largest body of an event, in bytes.
-pub(crate) const MAX_BODY_BYTES: usize = 256 << 10;
+pub(crate) use switchboard_plugin_api::protocol::MAX_EVENT_BODY_BYTES as MAX_BODY_BYTES;
+use switchboard_plugin_api::protocol::MAX_EVENT_NAME_BYTES as MAX_NAME_BYTES;
 
 /// How many events may cause one another, so that a plugin that answers its own event does not go on for ever.
 const MAX_DEPTH: u32 = 3;
-
-/// Longest name of an event, in bytes.
-const MAX_NAME_BYTES: usize = 100;
 
 /// Fields whose value never leaves the host, whatever an application announces.
 const SECRET_FIELDS: &[&str] = &["password", "passwd", "secret", "client_secret", "token", "access_token", "api_key"];

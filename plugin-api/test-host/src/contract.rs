@@ -334,6 +334,7 @@ impl<P: Plugin> Contract<'_, P> {
 
     fn check_second_instance(&mut self, first: TestHost<P>) {
         let second = self.start("a second instance does not start beside the first");
+        let answering = second.as_ref().map(Self::answering).unwrap_or_default();
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             drop(first);
@@ -347,19 +348,22 @@ impl<P: Plugin> Contract<'_, P> {
             ));
         }
         let Some(second) = second else { return };
-        for number in [LanguageInit::NUMBER, PublicTask::NUMBER, WebhookRegistration::NUMBER] {
-            for name in second.names(number) {
-                let result = second.call_raw(number.get(), &name, b"{}");
-                let error = match result {
-                    Err(error) if number != PublicTask::NUMBER || error.kind() == ErrorKind::Panic => error,
-                    _ => continue,
-                };
+        for (number, name) in answering {
+            if let Err(error) = second.call_raw(number.get(), &name, b"{}") {
                 self.violation(format!(
                     "{number} `{name}` of a second instance fails after the first was shut down: {error}; keep state \
                      in the plugin's own value, not in statics"
                 ));
             }
         }
+    }
+
+    /// Returns the handlers that answer without more ado.
+    fn answering(host: &TestHost<P>) -> Vec<(TriggerNumber, String)> {
+        let numbers = [LanguageInit::NUMBER, PublicTask::NUMBER, WebhookRegistration::NUMBER];
+        let named =
+            numbers.into_iter().flat_map(|number| host.names(number).into_iter().map(move |name| (number, name)));
+        named.filter(|(number, name)| host.call_raw(number.get(), name, b"{}").is_ok()).collect()
     }
 
     /// Makes a delivery with a plugin of its own. `None` when that does not start.

@@ -2,7 +2,8 @@
 
 use switchboard_plugin_api::PluginError;
 
-/// A request as the plugin made it, without what a real host adds (`webhook-timestamp`, `user-agent`, `host`).
+/// A request as the plugin made it, with the `webhook-timestamp` of a delivery, which the host adds from its clock. What
+/// else a real host adds (`user-agent`, `host`, `content-length`) is not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpRequest {

@@ -96,7 +96,7 @@ use switchboard_plugin_api::{
     TriggerNumber,
 };
 
-pub use services::DeferredTask;
+pub use services::{DeferredTask, TriggerAnswer};
 use services::{Link, Services};
 
 pub use contract::{check_contract, check_contract_with, contract_violations};
@@ -246,6 +246,33 @@ impl<P: Plugin> TestHost<P> {
         self
     }
 
+    /// Sets the host's clock, as time since the Unix epoch. It stands still: at 2026-01-01T00:00:00Z unless set. What the
+    /// plugin keeps expires by it, and deliveries are stamped with it.
+    #[must_use]
+    pub fn clock(self, since_epoch: Duration) -> Self {
+        self.services.state().now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        self
+    }
+
+    /// Lets time pass.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use switchboard_plugin_api::prelude::*;
+    /// # use switchboard_test_host::TestHost;
+    /// # fn example<Shop: Plugin>() {
+    /// let host = TestHost::<Shop>::start();
+    /// // … a call that keeps a token for an hour …
+    /// host.advance(Duration::from_secs(60 * 60));
+    /// assert_eq!(host.kept_value("token"), None);
+    /// # }
+    /// ```
+    pub fn advance(&self, by: Duration) {
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let mut state = self.services.state();
+        state.now_ms = state.now_ms.saturating_add_unsigned(by_ms);
+    }
+
     /// Sets whether the host has stopped waiting for the result.
     #[must_use]
     pub fn cancelled(self, cancelled: bool) -> Self {
@@ -263,15 +290,19 @@ impl<P: Plugin> TestHost<P> {
     }
 
     /// Answers a number that the plugin fires: `script` gets the event name (`None` for a broadcast) and the payload, and
-    /// gives each minicomponent's name with its value. Without it, nobody answers the number.
+    /// gives each minicomponent's name with its value, or with a failure; see [`TriggerAnswer`]. Without it, nobody answers
+    /// the number.
     ///
     /// A panic in `script` fails the test when the call ends.
     #[must_use]
-    pub fn on_trigger(
+    pub fn on_trigger<A: Into<TriggerAnswer>>(
         self,
         number: u32,
-        script: impl FnMut(Option<&str>, &[u8]) -> Vec<(String, Value)> + Send + 'static,
+        mut script: impl FnMut(Option<&str>, &[u8]) -> Vec<(String, A)> + Send + 'static,
     ) -> Self {
+        let script = move |name: Option<&str>, input: &[u8]| {
+            script(name, input).into_iter().map(|(name, answer)| (name, answer.into())).collect()
+        };
         self.services.set_trigger(number, Box::new(script));
         self
     }
@@ -372,11 +403,11 @@ impl<P: Plugin> TestHost<P> {
         self.services.state().requests.clone()
     }
 
-    /// Returns what the plugin keeps under `key`. Values do not expire in a test.
+    /// Returns what the plugin keeps under `key`, unless it has expired by the host's clock.
     #[must_use]
     pub fn kept_value(&self, key: &str) -> Option<Value> {
         let state = self.services.state();
-        serde_json::from_slice(state.kept.get(key)?).ok()
+        serde_json::from_slice(state.kept_value(key)?).ok()
     }
 
     /// Returns the deferred tasks that the plugin has made, in order. They do not run by themselves: call their handler.

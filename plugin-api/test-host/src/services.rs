@@ -7,21 +7,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use switchboard_plugin_api::host::{CallHost, PluginHost, ServiceAnswer, ServiceFuture};
 use switchboard_plugin_api::protocol::{
-    self, AnnounceHead, DeferHead, HttpHead, HttpReply, KeepHead, KeyHead, RunInfo, TextHead, TriggerHead,
-    TriggerReply, TriggerValue,
+    self, AnnounceHead, DeferHead, HttpHead, HttpReply, KeepHead, KeyHead, MAX_DEFERRED_BYTES, MAX_EVENT_BODY_BYTES,
+    MAX_EVENT_NAME_BYTES, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES, RunInfo, TextHead, TriggerHead, TriggerReply,
+    TriggerValue,
 };
-use switchboard_plugin_api::{PluginError, TriggerNumber};
+use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
 use crate::http::{HttpAnswer, HttpRequest};
 use crate::logs::{self, LogLine};
 use crate::texts::{DEFAULT_LANGUAGE, Texts};
 
 pub(crate) type HttpScript = Box<dyn FnMut(&HttpRequest) -> HttpAnswer + Send>;
-pub(crate) type TriggerScript = Box<dyn FnMut(Option<&str>, &[u8]) -> Vec<(String, Value)> + Send>;
+pub(crate) type TriggerScript = Box<dyn FnMut(Option<&str>, &[u8]) -> Vec<(String, TriggerAnswer)> + Send>;
 
 /// A deferred task that the plugin has made with [`Context::defer`](switchboard_plugin_api::Context::defer).
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,68 @@ pub struct DeferredTask {
     pub input: Value,
     /// After which time it is due.
     pub delay: Duration,
+}
+
+/// What a scripted minicomponent answers: a value, or a failure.
+///
+/// ```
+/// use switchboard_plugin_api::PluginError;
+/// use switchboard_plugin_api::serde_json::json;
+/// use switchboard_test_host::TriggerAnswer;
+///
+/// let price = TriggerAnswer::from(json!({ "cents": 4200 }));
+/// let broken = TriggerAnswer::from(PluginError::permanent("no price for this")).of_plugin("pricing");
+/// ```
+#[derive(Clone, Debug)]
+pub struct TriggerAnswer {
+    result: Result<Value, PluginError>,
+    plugin: String,
+}
+
+impl TriggerAnswer {
+    /// Names the plugin that answers, which the text of a failure holds. Without it the text names none.
+    #[must_use]
+    pub fn of_plugin(mut self, plugin: impl Into<String>) -> Self {
+        self.plugin = plugin.into();
+        self
+    }
+
+    fn reply(self, name: String) -> Result<TriggerValue, PluginError> {
+        let mut reply = TriggerValue { name, plugin: self.plugin, ..TriggerValue::default() };
+        match self.result {
+            Ok(value) => reply.value = Some(RawValue::from_string(value.to_string())?),
+            Err(error) => {
+                reply.error = Some(error.to_string());
+                reply.permanent = error.kind() == ErrorKind::Permanent;
+                reply.code = error.code().map(Into::into);
+                reply.retry_after_ms =
+                    error.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            }
+        }
+        Ok(reply)
+    }
+}
+
+impl From<Value> for TriggerAnswer {
+    fn from(value: Value) -> Self {
+        Self { result: Ok(value), plugin: String::new() }
+    }
+}
+
+impl From<PluginError> for TriggerAnswer {
+    fn from(error: PluginError) -> Self {
+        Self { result: Err(error), plugin: String::new() }
+    }
+}
+
+/// The time of a host that no test has set: 2026-01-01T00:00:00Z, in milliseconds since the Unix epoch.
+const START_OF_2026_MS: i64 = 1_767_225_600_000;
+
+/// A value that the plugin keeps.
+pub(crate) struct Kept {
+    pub(crate) value: Vec<u8>,
+    /// Milliseconds since the Unix epoch; never when `None`.
+    expires_at_ms: Option<i64>,
 }
 
 /// Time until the deadline of a call, unless a test says otherwise.
@@ -58,7 +121,9 @@ pub(crate) struct State {
     /// Keys for which no language had a text.
     pub(crate) missing_texts: BTreeSet<String>,
     pub(crate) requests: Vec<HttpRequest>,
-    pub(crate) kept: BTreeMap<String, Vec<u8>>,
+    kept: BTreeMap<String, Kept>,
+    /// Milliseconds since the Unix epoch. Stands still unless the test moves it.
+    pub(crate) now_ms: i64,
     pub(crate) deferred: Vec<DeferredTask>,
     pub(crate) announced: Vec<(String, Value)>,
     /// Why the test has to fail. A panic inside a service would be turned into an error and could be overlooked.
@@ -67,6 +132,24 @@ pub(crate) struct State {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Returns what the plugin keeps under `key`, unless it has expired.
+    pub(crate) fn kept_value(&self, key: &str) -> Option<&[u8]> {
+        let kept = self.kept.get(key)?;
+        kept.expires_at_ms.is_none_or(|at| at > self.now_ms).then_some(&kept.value)
+    }
+}
+
+/// Returns how long the body is that a real host makes of an event.
+fn body_bytes(event: &str, data: &Value, owner: i64) -> usize {
+    let mut body = data.clone();
+    body["task"] = event.into();
+    if owner != 0 && body.get("manager_id").is_none() {
+        body["manager_id"] = owner.into();
+    }
+    json!({ "data": body }).to_string().len()
 }
 
 impl Services {
@@ -83,6 +166,7 @@ impl Services {
                 missing_texts: BTreeSet::new(),
                 requests: Vec::new(),
                 kept: BTreeMap::new(),
+                now_ms: START_OF_2026_MS,
                 deferred: Vec::new(),
                 announced: Vec::new(),
                 failure: None,
@@ -138,15 +222,24 @@ impl Services {
 
     fn kept_get(&self, head: &[u8]) -> ServiceAnswer {
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
-        Ok(found(self.state().kept.get(&*head.key).cloned()))
+        Ok(found(self.state().kept_value(&head.key).map(<[u8]>::to_vec)))
     }
 
     fn kept_set(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
         let head: KeepHead<'_> = serde_json::from_slice(head)?;
         let key = head.key.into_owned();
+        if key.len() > MAX_KEPT_KEY_BYTES {
+            let message = format!("the key of a kept value has at most {MAX_KEPT_KEY_BYTES} bytes");
+            return Err(PluginError::permanent(message));
+        }
+        if body.len() > MAX_KEPT_VALUE_BYTES {
+            return Err(PluginError::permanent(format!("a kept value has at most {MAX_KEPT_VALUE_BYTES} bytes")));
+        }
+        let mut state = self.state();
+        let expires_at_ms = head.expires_ms.map(|wait_ms| state.now_ms.saturating_add_unsigned(wait_ms));
         match body {
-            [] => self.state().kept.remove(&key),
-            body => self.state().kept.insert(key, body.to_vec()),
+            [] => state.kept.remove(&key),
+            body => state.kept.insert(key, Kept { value: body.to_vec(), expires_at_ms }),
         };
         Ok((Vec::new(), Vec::new()))
     }
@@ -154,6 +247,12 @@ impl Services {
     fn defer(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
         let head: DeferHead<'_> = serde_json::from_slice(head)?;
         let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
+        if body.len() > MAX_DEFERRED_BYTES {
+            return Err(PluginError::permanent(format!(
+                "the input of a deferred task has at most {MAX_DEFERRED_BYTES} bytes, this has {}",
+                body.len()
+            )));
+        }
         let deferred = &mut self.state().deferred;
         deferred.push(DeferredTask {
             number,
@@ -166,11 +265,27 @@ impl Services {
 
     fn announce(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
         let head: AnnounceHead<'_> = serde_json::from_slice(head)?;
+        let bad = |message: String| Err(PluginError::permanent(message).with_code("bad_event"));
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if !(1..=MAX_EVENT_NAME_BYTES).contains(&head.event.len()) || !head.event.bytes().all(valid) {
+            return bad(format!(
+                "`{}` is no event name: 1 to 100 of A-Z, a-z, 0-9, `_`, `-` and `.` are needed",
+                head.event.escape_debug()
+            ));
+        }
         let data: Value = serde_json::from_slice(body)?;
         if !data.is_object() {
-            return Err(PluginError::permanent("the event's data is no JSON object").with_code("bad_event"));
+            return bad("the event's data is no JSON object: write {\"property\": value}".to_owned());
         }
-        let announced = &mut self.state().announced;
+        let mut state = self.state();
+        let bytes = body_bytes(&head.event, &data, head.owner.unwrap_or(state.run.owner));
+        if bytes > MAX_EVENT_BODY_BYTES {
+            return bad(format!(
+                "the event's data makes a body of {bytes} bytes, at most {MAX_EVENT_BODY_BYTES} are sent: announce ids, \
+                 not content"
+            ));
+        }
+        let announced = &mut state.announced;
         announced.push((head.event.into_owned(), data));
         Ok((serde_json::to_vec(&format!("msg_{}", announced.len()))?, Vec::new()))
     }
@@ -184,17 +299,18 @@ impl Services {
         };
         let name = head.name.as_deref();
         let values = self.scripted(&format!("the script of trigger {number}"), || script(name, body))?;
-        let value = |(name, value): (String, Value)| {
-            let value = Some(RawValue::from_string(value.to_string())?);
-            Ok(TriggerValue { name, value, ..TriggerValue::default() })
-        };
-        let values: Result<_, PluginError> = values.into_iter().map(value).collect();
+        let values: Result<_, PluginError> = values.into_iter().map(|(name, answer)| answer.reply(name)).collect();
         Ok((serde_json::to_vec(&TriggerReply { values: values? })?, Vec::new()))
     }
 
     fn http(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
         let head: HttpHead = serde_json::from_slice(head)?;
-        let request = HttpRequest::new(head.method, head.url, head.headers, body.to_vec());
+        let mut headers = head.headers;
+        let has = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        if has("webhook-id") && !has("webhook-timestamp") {
+            headers.push(("webhook-timestamp".to_owned(), (self.state().now_ms / 1000).to_string()));
+        }
+        let request = HttpRequest::new(head.method, head.url, headers, body.to_vec());
         self.state().requests.push(request.clone());
         let mut script = lock(&self.http_script);
         let Some(script) = &mut *script else {

@@ -148,6 +148,8 @@ fn argument(value: &Value) -> FluentValue<'static> {
         Value::String(text) => text.clone().into(),
         Value::Number(number) => match number.as_f64() {
             Some(number) if number.abs() < LARGEST_NUMBER => number.into(),
+            // A large integer keeps its digits.
+            Some(float) if number.is_f64() => float.to_string().into(),
             _ => number.to_string().into(),
         },
         other => other.to_string().into(),

@@ -166,6 +166,18 @@ fn forms_that_a_page_cannot_show_are_found() {
 }
 
 plugin!(
+    Formless,
+    Registry::new().add::<WebhookRegistration>("f", |_: &Self, cx: &Context, _| {
+        Ok(AuthMethod::new(cx.required_setting("title")?))
+    })
+);
+
+#[test]
+fn a_form_that_is_not_shown_without_settings_is_found() {
+    check_violations::<Formless>(&["07300 `f` fails in en-GB: the setting `title` is missing"]);
+}
+
+plugin!(
     Careless,
     Registry::new()
         .add::<WebhookRegistration>("c", |_: &Self, _: &Context, _| Ok(key_form()))
