@@ -14,6 +14,7 @@ mod house;
 mod isolation;
 mod library;
 mod plugin_check;
+mod plugin_dev;
 mod plugin_folder;
 mod released;
 mod suspension;

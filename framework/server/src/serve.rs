@@ -75,7 +75,7 @@ fn greet(host: &Switchboard, address: SocketAddr) {
 }
 
 /// Returns when the process is asked to stop.
-async fn stop_signal() {
+pub(crate) async fn stop_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
