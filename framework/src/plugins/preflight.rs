@@ -24,6 +24,7 @@ pub(crate) const SERVICES: &[&str] = &[
     protocol::KEPT_SET,
     protocol::DEFER,
     protocol::ANNOUNCE,
+    protocol::SLEEP,
 ];
 
 /// Returns the manifest of a library that this host can open.
