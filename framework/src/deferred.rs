@@ -11,9 +11,11 @@
 
 mod engine;
 mod executor;
+mod housekeeping;
 mod intake;
 mod outcomes;
 mod paging;
+mod recurrence;
 mod retry;
 mod scheduler;
 mod steady;
@@ -26,6 +28,8 @@ use switchboard_plugin_api::{HandlerKind, PluginError};
 
 pub(crate) use engine::{Deferred, Settings};
 pub use outcomes::TaskOutcome;
+pub(crate) use recurrence::Recurrence;
+pub use recurrence::RecurrenceError;
 pub(crate) use retry::RetryPolicy;
 
 use crate::runtime::INTERRUPTED;

@@ -136,13 +136,7 @@ impl Shared {
                 let policy = task.schedule.clone().map(RetryPolicy::new);
                 let policy = policy.as_ref().unwrap_or(&self.retry);
                 let due = Timestamp(self.steady.now());
-                let mut ending = policy.ending(&outcome, attempts, due, fastrand::f64(), self.keep_inputs);
-                if task.replay_of.is_some()
-                    && task.schedule.is_none()
-                    && let Ending::Retry { reason, .. } = ending
-                {
-                    ending = Ending::Dead { reason };
-                }
+                let ending = policy.ending(&outcome, attempts, due, fastrand::f64(), self.keep_inputs);
                 (outcome.attempt_result(now), ending)
             }
             Attempted::Interrupted => (interrupted(now), Ending::Release),
