@@ -1,7 +1,12 @@
 //! What happens between opening a plugin and calling it: its log, its texts, its forms.
 
+mod allowance;
+
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
+
+use allowance::{Allowance, Verdict};
 
 use log::kv::{Key, Source, Value, VisitSource};
 use switchboard_plugin_api::host::{PluginHost, ServiceAnswer};
@@ -13,6 +18,7 @@ use switchboard_plugin_api::{
 
 use crate::channel_log::ChannelLog;
 use crate::core::Core;
+use crate::deadline;
 use crate::dispatcher::{self, CHANNEL};
 use crate::plugins::{Activation, Candidate, Folder, Refusal};
 use crate::registry::Minicomponent;
@@ -28,15 +34,20 @@ pub(crate) struct HostActivation<'a> {
 
 impl HostActivation<'_> {
     fn call<T: Trigger>(&self, minicomponent: &Arc<Minicomponent>, input: &T::Input) -> Result<T::Output, Refusal> {
-        let subject = Subject::host(self.core);
-        let run = Arc::new(RunState::new(Arc::clone(self.core), subject));
-        let result = dispatcher::write_json(T::NUMBER, input)
-            .and_then(|input| run.call(minicomponent, &input, &CallOptions::default()))
-            .and_then(|output| dispatcher::read_json(T::NUMBER, &minicomponent.name, &output));
-        result.map_err(|error: PluginError| Refusal::Activation {
+        let refused = |error: &dyn std::fmt::Display| Refusal::Activation {
             plugin: minicomponent.plugin.to_string(),
             reason: format!("{} `{}`: {error}", T::NUMBER, minicomponent.name),
-        })
+        };
+        let subject = Subject::host(self.core);
+        let run = Arc::new(RunState::new(Arc::clone(self.core), subject));
+        let input = dispatcher::write_json(T::NUMBER, input).map_err(|error| refused(&error))?;
+        let timeout = self.core.config.loading.timeout;
+        let options = CallOptions { timeout: Some(timeout), ..CallOptions::default() };
+        let called = Arc::clone(minicomponent);
+        // In a thread of its own: a handler that never returns must not keep other plugins from being loaded.
+        let result = deadline::within("switchboard-load", timeout, move || run.call(&called, &input, &options));
+        let output = result.map_err(|error| refused(&error))?.map_err(|error| refused(&error))?;
+        dispatcher::read_json(T::NUMBER, &minicomponent.name, &output).map_err(|error: PluginError| refused(&error))
     }
 
     fn add_texts(&self, plugin: &str, language: &str, fluent: &str) {
@@ -68,7 +79,12 @@ impl HostActivation<'_> {
 
 impl Activation for HostActivation<'_> {
     fn host_for(&self, plugin: &str) -> Arc<dyn PluginHost> {
-        Arc::new(Link { core: Arc::downgrade(self.core), log: self.core.log.clone(), plugin: plugin.into() })
+        Arc::new(Link {
+            core: Arc::downgrade(self.core),
+            log: self.core.log.clone(),
+            plugin: plugin.into(),
+            allowance: Allowance::new(Instant::now()),
+        })
     }
 
     fn activate(&self, minicomponents: &[Arc<Minicomponent>], file: &Candidate) -> Result<(), Refusal> {
@@ -109,10 +125,27 @@ struct Link {
     core: std::sync::Weak<Core>,
     log: ChannelLog,
     plugin: String,
+    allowance: Allowance,
 }
 
 impl PluginHost for Link {
     fn log(&self, level: log::Level, channel: &str, message: &str, fields: &[(String, String)]) {
+        if level > self.log.level() {
+            return;
+        }
+        match self.allowance.take(Instant::now()) {
+            Verdict::Write => {}
+            Verdict::WriteAfter { dropped } => {
+                log::warn!(logger: self.log, target: CHANNEL, plugin = self.plugin, dropped = dropped;
+                    "the plugin logs again");
+            }
+            Verdict::DropFirst => {
+                log::warn!(logger: self.log, target: CHANNEL, plugin = self.plugin;
+                    "the plugin logs too much, its records are dropped for a while");
+                return;
+            }
+            Verdict::Drop => return,
+        }
         let fields = Fields(fields, &self.plugin);
         log::Log::log(
             &self.log,

@@ -44,6 +44,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::clock::Clock;
 use file::ChannelFile;
 
+pub use line::printable;
 pub use search::{ChannelInfo, LogRecord, Search, SearchError, channels, search};
 
 /// How many channels one folder has; what comes later is written to [`OVERFLOW_CHANNEL`], so that

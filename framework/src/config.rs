@@ -45,8 +45,8 @@ pub struct Config {
     pub egress: EgressConfig,
     /// How deferred tasks are run and retried.
     pub deferred: DeferredConfig,
-    /// How long things are kept after they have ended.
-    pub retention: RetentionConfig,
+    /// How plugins are loaded.
+    pub loading: LoadingConfig,
     /// What is logged.
     pub log: LogConfig,
     /// Which language texts fall back to.
@@ -129,25 +129,20 @@ impl Default for DeferredConfig {
     }
 }
 
-/// The section `[retention]`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+/// The section `[loading]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct RetentionConfig {
-    /// How long done tasks, their events and immediate deliveries are kept; `1m` to `3650d`, default `7d`.
+pub struct LoadingConfig {
+    /// How long a plugin may take to start, and for each handler that is called meanwhile (00005, 07300); `1s` to `10m`,
+    /// default `10s`. A plugin that takes longer is refused.
     #[serde(deserialize_with = "duration::one")]
-    pub done: Duration,
-    /// How long dead tasks are kept; `1m` to `3650d`, default `30d`.
-    #[serde(deserialize_with = "duration::one")]
-    pub dead: Duration,
-    /// Most tasks that have ended; 0 to 100000000, default 1000000. When there are more, the first to end go.
-    pub max_tasks: u64,
+    pub timeout: Duration,
 }
 
-impl Default for RetentionConfig {
+impl Default for LoadingConfig {
     fn default() -> Self {
-        const DAY: u64 = 24 * 60 * 60;
-        Self { done: Duration::from_secs(7 * DAY), dead: Duration::from_secs(30 * DAY), max_tasks: 1_000_000 }
+        Self { timeout: Duration::from_secs(10) }
     }
 }
 

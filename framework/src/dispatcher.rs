@@ -15,11 +15,13 @@ use switchboard_plugin_api::{ErrorKind, HandlerKind, PluginError, TriggerNumber}
 use crate::core::Core;
 use crate::registry::{Minicomponent, Target};
 use crate::run::{Call, OwnedCall};
-use crate::runtime::interrupted;
 use crate::suspension;
 
 /// Channel of everything that has to do with plugins and their calls.
 pub(crate) const CHANNEL: &str = "Plugins";
+
+/// Largest value that a handler may give, in bytes. It is copied, stored or sent on.
+const MAX_VALUE_BYTES: usize = 16 << 20;
 
 /// What one handler gave.
 #[derive(Debug)]
@@ -107,12 +109,11 @@ pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError>
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
             let future = generation.running().call_async(*handler, Arc::new(call.to_owned()), input.to_vec());
             let waited = run.core.runtime.wait(within(call.time_left(), future));
-            waited.unwrap_or_else(|| Err(interrupted()))
+            waited.unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
         }
         (Target::Plugin { generation, handler }, _) => generation.running().call(*handler, &call, input),
     };
-    report(minicomponent, &run.core, &result);
-    result
+    judged(minicomponent, &run.core, result)
 }
 
 /// Calls one asynchronous handler; dropping the future cancels it.
@@ -130,8 +131,7 @@ pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payloa
         }
         _ => Err(PluginError::permanent("a synchronous handler was called as an asynchronous one")),
     };
-    report(minicomponent, core, &result);
-    result
+    judged(minicomponent, core, result)
 }
 
 async fn within(
@@ -140,19 +140,33 @@ async fn within(
 ) -> Result<Payload, PluginError> {
     match tokio::time::timeout(time_left, future).await {
         Ok(result) => result,
-        Err(_) => {
-            let whole = Duration::from_millis(u64::try_from(time_left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX));
-            Err(PluginError::retryable(format!("no result within {whole:?}")).with_code("timeout_total"))
-        }
+        Err(_) => Err(PluginError::retryable(format!("no result within {time_left:.0?}")).with_code("timeout_total")),
     }
 }
 
-fn report(minicomponent: &Minicomponent, core: &Core, result: &Result<Payload, PluginError>) {
+/// Refuses a value that is too large, counts the call and reports a failure.
+fn judged(
+    minicomponent: &Minicomponent,
+    core: &Core,
+    mut result: Result<Payload, PluginError>,
+) -> Result<Payload, PluginError> {
+    if let Ok(value) = &result
+        && value.len() > MAX_VALUE_BYTES
+    {
+        result = Err(too_large(value.len()));
+    }
     minicomponent.counts.add(result.is_err());
-    match result {
+    match &result {
         Ok(_) => minicomponent.panics.survived(),
         Err(error) => report_failure(minicomponent, core, error),
     }
+    result
+}
+
+#[cold]
+fn too_large(bytes: usize) -> PluginError {
+    PluginError::permanent(format!("its value has {bytes} bytes, at most {MAX_VALUE_BYTES} are taken"))
+        .with_code("bad_output")
 }
 
 #[cold]

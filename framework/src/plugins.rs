@@ -12,6 +12,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use switchboard_plugin_api::TriggerNumber;
 use switchboard_plugin_api::host::PluginHost;
@@ -21,6 +22,7 @@ pub(crate) use library::{Generation, open_module, process_locale};
 pub(crate) use preflight::{SERVICES, check_platform, is_id, judge, manifest_of};
 pub use report::{LoadReport, PluginReport, PluginState, Refusal};
 
+use crate::deadline;
 use crate::registry::{CallCounts, Minicomponent, Target, Tier};
 use crate::suspension::PanicStreak;
 
@@ -59,17 +61,19 @@ struct Known {
 pub(crate) struct Plugins {
     folders: Vec<Folder>,
     copies: PathBuf,
+    timeout: Duration,
     known: BTreeMap<PathBuf, Known>,
 }
 
 impl Plugins {
-    /// Starts with nothing loaded. `copies` is the folder for private copies; what an earlier run left there goes.
-    pub(crate) fn new(folders: Vec<Folder>, copies: PathBuf) -> std::io::Result<Self> {
+    /// Starts with nothing loaded. `copies` is the folder for private copies; what an earlier run left there goes. A
+    /// library that takes longer than `timeout` to start is refused.
+    pub(crate) fn new(folders: Vec<Folder>, copies: PathBuf, timeout: Duration) -> std::io::Result<Self> {
         if copies.exists() {
             std::fs::remove_dir_all(&copies)?;
         }
         std::fs::create_dir_all(&copies)?;
-        Ok(Self { folders, copies, known: BTreeMap::new() })
+        Ok(Self { folders, copies, timeout, known: BTreeMap::new() })
     }
 
     /// Returns what the folders hold now, for comparing with a later look.
@@ -159,7 +163,12 @@ impl Plugins {
         }
         let copy = library::private_copy(&self.copies, &manifest, &hash, &bytes)?;
         let host = activation.host_for(&manifest.id);
-        let generation = Arc::new(library::open(&copy, manifest, hash, host)?);
+        // In a thread of its own: a plugin whose constructor never returns must not keep the others from being loaded.
+        let plugin = manifest.id.clone();
+        let opening = move || library::open(&copy, manifest, hash, host);
+        let opened = deadline::within("switchboard-load", self.timeout, opening)
+            .map_err(|error| Refusal::Load { plugin, reason: error.to_string() })?;
+        let generation = Arc::new(opened?);
         let minicomponents = minicomponents(&generation, tier);
         activation.activate(&minicomponents, candidate)?;
         Ok(Some(Loaded { generation, minicomponents }))
@@ -198,7 +207,7 @@ impl Known {
             version: manifest.map(|manifest| manifest.version.clone()),
             title: manifest.map(|manifest| manifest.title.clone()),
             state: if self.loaded.is_some() { PluginState::Active } else { PluginState::Refused },
-            reason: self.refusal.as_ref().map(ToString::to_string),
+            reason: self.refusal.as_ref().map(Refusal::shown),
             triggers: self.loaded.as_ref().map_or(0, |loaded| loaded.minicomponents.len()),
         }
     }

@@ -11,7 +11,6 @@ use switchboard_plugin_api::{AfterRun, HandlerKind, Trigger, TriggerNumber};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
-use crate::bulks::Bulks;
 use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -25,7 +24,6 @@ use crate::plugins::{Folder, LoadReport, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
-use crate::schedules::Schedules;
 use crate::store::{SqliteStore, Store, StoreOpenError};
 use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
@@ -144,6 +142,8 @@ impl Switchboard {
 
     fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
         let SwitchboardBuilder { data, work_on, watch, config, mut built_ins } = builder;
+        // A plugin can change the current folder of the process; the data must not move with it.
+        let data = std::path::absolute(&data).unwrap_or(data);
         let folder = |name: &str| make_folder(data.join(name));
         make_folder(data.clone())?;
         let config = match config {
@@ -167,8 +167,8 @@ impl Switchboard {
             Folder { path: folder("overrides")?, tier: Tier::Site },
         ];
         let copies = data.join("cache").join("plugins");
-        let plugins =
-            Plugins::new(folders, copies.clone()).map_err(|source| OpenError::Folder { path: copies, source })?;
+        let plugins = Plugins::new(folders, copies.clone(), config.loading.timeout)
+            .map_err(|source| OpenError::Folder { path: copies, source })?;
         built_ins.push(built_in(AfterRun::NUMBER, Watcher::NAME.into(), Arc::new(Watcher)));
         let core = Arc::new(Core {
             config,
@@ -275,18 +275,6 @@ impl Switchboard {
     #[must_use]
     pub fn tasks(&self) -> Tasks<'_> {
         Tasks::new(&self.core)
-    }
-
-    /// Returns the schedules.
-    #[must_use]
-    pub fn schedules(&self) -> Schedules<'_> {
-        Schedules::new(&self.core)
-    }
-
-    /// Returns the bulk operations on tasks.
-    #[must_use]
-    pub fn bulks(&self) -> Bulks<'_> {
-        Bulks::new(&self.core)
     }
 
     /// Says what the plugin folders hold and what became of each file.

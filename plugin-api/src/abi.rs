@@ -79,6 +79,13 @@ impl From<PluginError> for AbiError {
     }
 }
 
+/// Most that is taken over of a message, in bytes. It is logged, stored with the attempt and shown to people.
+const MAX_MESSAGE_BYTES: usize = 4 << 10;
+/// The same for the place of a panic.
+const MAX_PLACE_BYTES: usize = 512;
+/// The same for an outcome code.
+const MAX_CODE_BYTES: usize = 64;
+
 impl From<AbiError> for PluginError {
     fn from(error: AbiError) -> Self {
         let kind = match error.kind {
@@ -87,17 +94,26 @@ impl From<AbiError> for PluginError {
             // A kind that this side does not know is tried again: the gentler of the two mistakes.
             _ => ErrorKind::Retryable,
         };
-        let place = (!error.place.is_empty()).then(|| error.place.to_string());
-        let mut result = Self::of(kind, error.message.into_string()).with_place(place);
+        let place = (!error.place.is_empty()).then(|| shortened(&error.place, MAX_PLACE_BYTES));
+        let mut result = Self::of(kind, shortened(&error.message, MAX_MESSAGE_BYTES)).with_place(place);
         if let Ok(wait) = u64::try_from(error.retry_after_ms) {
             result = result.with_retry_after(Duration::from_millis(wait));
         }
         let extra: serde_json::Value = serde_json::from_str(&error.extra).unwrap_or_default();
         match extra.get("code").and_then(serde_json::Value::as_str) {
-            Some(code) => result.with_code(code),
+            Some(code) => result.with_code(shortened(code, MAX_CODE_BYTES)),
             None => result,
         }
     }
+}
+
+/// Returns the first bytes of a text of the other side, with a mark where it was cut.
+fn shortened(text: &str, most_bytes: usize) -> String {
+    if text.len() <= most_bytes {
+        return text.to_owned();
+    }
+    let end = (0..=most_bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}… [cut, {} bytes]", &text[..end], text.len())
 }
 
 /// Two byte strings: the JSON head of a service's answer and the bytes beside it.
@@ -268,11 +284,10 @@ impl<P: Plugin> Instance for PluginInstance<P> {
     }
 
     fn shutdown(&self) {
-        // The host ignores how a plugin ends; a panic must not cross all the same.
-        let _ = guarded(|| {
+        report_end(guarded(|| {
             self.plugin().shutdown();
             Ok(())
-        });
+        }));
     }
 }
 
@@ -280,8 +295,18 @@ impl<P> Drop for PluginInstance<P> {
     fn drop(&mut self) {
         // The last owner drops the plugin, and its destructor is the author's code.
         if let Some(plugin) = self.plugin.take() {
-            drop_quietly(plugin);
+            report_end(guarded(|| {
+                drop(plugin);
+                Ok(())
+            }));
         }
+    }
+}
+
+/// Tells the log of a plugin that fails while it ends; nobody waits for a result then.
+fn report_end(ended: Result<(), PluginError>) {
+    if let Err(error) = ended {
+        log::error!(target: "Plugins", error = error.to_string(); "the plugin failed while it ended");
     }
 }
 
@@ -355,7 +380,7 @@ impl HostCall<'_> {
         name: &str,
         head: Vec<u8>,
         body: Vec<u8>,
-    ) -> impl Future<Output = Result<(Vec<u8>, Vec<u8>), PluginError>> + Send + use<> {
+    ) -> impl Future<Output = Result<(Vec<u8>, Vec<u8>), PluginError>> + Send + 'static {
         let name = RStr::from_str(name);
         let future = match &self.services {
             Services::Borrowed(services) => services.service_async(name, head.into(), body.into()),

@@ -18,6 +18,7 @@ use switchboard::{OpenError, Switchboard, WorkOn};
 
 use crate::command::{self, Command, Reply};
 use crate::exit::{self, CommandFailed};
+use crate::output;
 
 /// How long a command waits for a folder that another command holds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +50,7 @@ enum Answer {
 
 /// Does a command: through the host that has the folder, or on the folder itself.
 pub(crate) fn perform(data: &Path, command: Command) -> Result<Reply> {
+    output::keep_from_plugins();
     let deadline = Instant::now() + PATIENCE;
     let work_on = if command.waits() { WorkOn::OwnAnnouncements } else { WorkOn::Nothing };
     loop {

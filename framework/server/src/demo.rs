@@ -48,6 +48,7 @@ pub(crate) fn run(data: Option<PathBuf>, events: u32, json: bool) -> Result<Exit
     let data = fresh_folder(data)?;
     install(&data)?;
     let receiver = Receiver::start()?;
+    output::keep_from_plugins();
     let host = Switchboard::builder(&data).watch(false).open().map_err(control::open_failed)?;
     let webhooks = add_webhooks(&host, &receiver)?;
     if !json {

@@ -8,7 +8,6 @@ mod cli;
 mod command;
 mod control;
 mod demo;
-mod dev;
 mod exit;
 mod output;
 mod scaffold;

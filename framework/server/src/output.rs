@@ -1,27 +1,80 @@
 //! Printing: results on standard output, everything else on standard error.
+//!
+//! Texts of plugins and of receivers are in what is printed, so nothing reaches a terminal that could move its cursor.
 
+use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use anyhow::Error;
 use comfy_table::{Table, presets};
+use serde::Serialize;
+use switchboard::channel_log::printable;
 
-/// Prints a line on standard output. A reader that went away, as `head` does, is no error.
+/// The standard output that this process was started with, once plugins share the process.
+static RESULTS: OnceLock<Option<File>> = OnceLock::new();
+
+/// Keeps standard output for results: whatever a plugin prints to it from now on goes to standard error, and it cannot
+/// close it. Called before plugins are loaded.
+#[cfg(unix)]
+pub(crate) fn keep_from_plugins() {
+    RESULTS.get_or_init(|| {
+        // When the descriptors cannot be had, results and what plugins print stay in one stream.
+        let kept = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3).ok()?;
+        rustix::stdio::dup2_stdout(io::stderr()).ok()?;
+        Some(File::from(kept))
+    });
+}
+
+/// Standard output is shared with plugins.
+#[cfg(not(unix))]
+pub(crate) fn keep_from_plugins() {}
+
+/// Prints lines on standard output. A reader that went away, as `head` does, is no error.
 pub(crate) fn line(text: &str) {
-    let mut out = io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+    print(&each_line(text));
+}
+
+/// Prints a value as JSON on standard output.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), serde_json::Error> {
+    let mut text = String::new();
+    for c in serde_json::to_string_pretty(value)?.chars() {
+        let harmful = c != '\n' && matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
+        // It stands inside a string: the rest of JSON has no such characters.
+        if harmful { text.push_str(&format!("\\u{:04x}", u32::from(c))) } else { text.push(c) }
+    }
+    print(&text);
+    Ok(())
+}
+
+/// Prints lines on standard error.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to be told when standard error is gone.
+    let _ = writeln!(io::stderr(), "{}", each_line(text));
+}
+
+/// Prints an error and all that caused it, as one sentence in one line.
+pub(crate) fn error(error: &Error) {
+    note(&format!("error: {}", printable(&format!("{error:#}"))));
+}
+
+fn print(text: &str) {
+    let written = match RESULTS.get() {
+        Some(Some(results)) => (&*results).write_all(format!("{text}\n").as_bytes()),
+        _ => {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{text}").and_then(|()| out.flush())
+        }
+    };
+    if written.is_err() {
         std::process::exit(0);
     }
 }
 
-/// Prints a line on standard error.
-pub(crate) fn note(text: &str) {
-    // Nobody is left to be told when standard error is gone.
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Prints an error and all that caused it, as one sentence.
-pub(crate) fn error(error: &Error) {
-    note(&format!("error: {error:#}"));
+/// Makes each line of a text safe to show; the ends of its lines are ours.
+fn each_line(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Makes a table; an empty one gives `empty`.
@@ -32,6 +85,6 @@ pub(crate) fn table<R: IntoIterator<Item = Vec<String>>>(header: &[&str], rows: 
     if rows.is_empty() {
         return empty.to_owned();
     }
-    table.add_rows(rows);
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
     table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned()).collect::<Vec<_>>().join("\n")
 }

@@ -17,6 +17,7 @@ use crate::{exit, output};
 
 /// Runs the host on `data` with its HTTP server on `listen`.
 pub(crate) fn run(data: &Path, listen: SocketAddr) -> Result<ExitCode> {
+    output::keep_from_plugins();
     let host = Arc::new(Switchboard::open(data).map_err(control::open_failed)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let served = runtime.block_on(serve(&host, listen));
@@ -38,12 +39,14 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(busy)?;
     let address = listener.local_addr().with_context(busy)?;
     let door = OpenDoor::open(host)?;
+    // Before anybody learns that the host is ready: a signal that comes sooner would end it without its stop.
+    let stopped = stop_signal();
     greet(host, address);
     let pages = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(Arc::clone(host));
-    let served = axum::serve(listener, pages).with_graceful_shutdown(stop_signal()).await;
+    let served = axum::serve(listener, pages).with_graceful_shutdown(stopped).await;
     drop(door);
     served.context("the HTTP server failed")
 }
@@ -74,20 +77,25 @@ fn greet(host: &Switchboard, address: SocketAddr) {
     }
 }
 
-/// Returns when the process is asked to stop.
-pub(crate) async fn stop_signal() {
+/// Notes from now on when the process is asked to stop; the future ends then.
+fn stop_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        // Without a handler the signal's own effect remains: the process ends.
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
+        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        async move {
+            // Without a handler the signal's own effect remains: the process ends.
+            let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+                return std::future::pending().await;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
         }
     }
     #[cfg(not(unix))]
-    {
+    async {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

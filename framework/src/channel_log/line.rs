@@ -1,5 +1,6 @@
 //! How a record becomes one line.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use log::Record;
@@ -60,14 +61,38 @@ impl Bounded {
 
     fn push_escaped(&mut self, c: char, quoted: bool) -> fmt::Result {
         match c {
-            '\n' => self.push("\\n"),
-            '\r' => self.push("\\r"),
-            '\t' => self.push("\\t"),
             '"' | '\\' if quoted => self.push(if c == '"' { "\\\"" } else { "\\\\" }),
-            c if breaks_line(c) => self.push(&format!("\\u{{{:x}}}", u32::from(c))),
+            c if breaks_line(c) => self.push(&escape(c)),
             c => self.push(c.encode_utf8(&mut [0; 4])),
         }
     }
+}
+
+/// Returns how a character is written that [`breaks_line`].
+fn escape(c: char) -> Cow<'static, str> {
+    match c {
+        '\n' => "\\n".into(),
+        '\r' => "\\r".into(),
+        '\t' => "\\t".into(),
+        c => format!("\\u{{{:x}}}", u32::from(c)).into(),
+    }
+}
+
+/// Returns `text` as it is safe to show on a terminal and in one line: characters that could end the line, move the
+/// cursor or turn the text around are escaped, as in a log.
+///
+/// ```
+/// use switchboard::channel_log::printable;
+///
+/// assert_eq!(printable("two\nlines, \u{1b}[31mred"), r"two\nlines, \u{1b}[31mred");
+/// ```
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(breaks_line) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| if breaks_line(c) { escape(c) } else { c.to_string().into() });
+    Cow::Owned(escaped.collect())
 }
 
 /// Tells whether `c` could end the line, move the cursor of a terminal, or turn the text around.

@@ -2,25 +2,32 @@
 #![expect(unsafe_code, reason = "dlopen: one of the two places where unsafe code lives")]
 
 use std::fmt::Write as _;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use switchboard_plugin_api::host::{Module, PluginHost, RunningPlugin, module_symbol};
 use switchboard_plugin_api::{Manifest, parse_api_version};
 
 use super::Refusal;
+use crate::deadline;
+use crate::dispatcher::CHANNEL;
 use crate::error::Chain;
+
+/// How long the end of a plugin is waited for.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A plugin as it was loaded from one state of its file.
 ///
 /// Whoever calls into it holds an `Arc` of it. When the last one goes, the plugin is told to shut down; its code stays
 /// mapped for the rest of the process, because nothing can prove that no thread or destructor of it is left.
-#[derive(Debug)]
 pub(crate) struct Generation {
     manifest: Manifest,
     hash: String,
-    running: RunningPlugin,
+    running: ManuallyDrop<RunningPlugin>,
+    host: Arc<dyn PluginHost>,
 }
 
 impl Generation {
@@ -43,7 +50,20 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        self.running.shutdown();
+        // SAFETY: this is the only place that takes it, and nothing looks at it after `drop`.
+        let running = unsafe { ManuallyDrop::take(&mut self.running) };
+        // Whoever held the last call may be the host's own stop, which a plugin must not hold up.
+        let ended = deadline::within("switchboard-shutdown", SHUTDOWN_TIMEOUT, move || running.shutdown());
+        if let Err(error) = ended {
+            let fields = [("error".to_owned(), error.to_string())];
+            self.host.log(log::Level::Error, CHANNEL, "the plugin failed while it ended", &fields);
+        }
+    }
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation").field("manifest", &self.manifest).field("hash", &self.hash).finish_non_exhaustive()
     }
 }
 
@@ -79,9 +99,10 @@ pub(super) fn open(
     host: Arc<dyn PluginHost>,
 ) -> Result<Generation, Refusal> {
     let module = open_module(copy, &manifest)?;
-    let running =
-        module.start(host).map_err(|error| Refusal::Load { plugin: manifest.id.clone(), reason: error.to_string() })?;
-    Ok(Generation { manifest, hash, running })
+    let running = module
+        .start(Arc::clone(&host))
+        .map_err(|error| Refusal::Load { plugin: manifest.id.clone(), reason: error.to_string() })?;
+    Ok(Generation { manifest, hash, running: ManuallyDrop::new(running), host })
 }
 
 /// Opens a private copy whose bytes have been judged. The plugin in it is not started.

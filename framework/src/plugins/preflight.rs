@@ -3,11 +3,15 @@
 //! Opening a half-copied library ends the process, and the operating system's messages mislead (a library for another
 //! processor is "no such file"), so the structure is checked here and the manifest is read here.
 
+use std::collections::HashSet;
+
 use object::elf::PT_LOAD;
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader, SectionHeader};
 use object::{Architecture, BinaryFormat, Endianness, File, FileKind, Object, ObjectSection};
 use switchboard_plugin_api::host::SECTION;
-use switchboard_plugin_api::{API_VERSION, Manifest, TriggerNumber, parse_api_version, protocol};
+use switchboard_plugin_api::{
+    API_VERSION, MAX_NAME_BYTES, Manifest, ManifestTrigger, TriggerNumber, parse_api_version, protocol,
+};
 
 use super::Refusal;
 
@@ -24,8 +28,16 @@ pub(crate) const SERVICES: &[&str] = &[
     protocol::KEPT_SET,
     protocol::DEFER,
     protocol::ANNOUNCE,
-    protocol::SLEEP,
 ];
+
+/// Longest record that is read, in bytes; that of a plugin with as many handlers as it can have is a tenth of it.
+const MAX_RECORD_BYTES: usize = 256 << 10;
+
+/// Most handlers of one plugin. plugin-api allows fewer; a later version may allow more.
+const MAX_TRIGGERS: usize = 1_000;
+
+/// Longest version and title, in bytes.
+const MAX_WORDS_BYTES: usize = 200;
 
 /// Returns the manifest of a library that this host can open.
 pub(crate) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
@@ -42,6 +54,10 @@ pub(crate) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
 pub(crate) fn manifest_of<'data>(file: &impl Object<'data>) -> Result<Manifest, Refusal> {
     let section = file.section_by_name(SECTION).ok_or(Refusal::NoManifest)?;
     let record = section.data().map_err(|error| Refusal::BadManifest { reason: error.to_string() })?;
+    if record.len() > MAX_RECORD_BYTES {
+        let reason = format!("it has {} bytes, at most {MAX_RECORD_BYTES} are read", record.len());
+        return Err(Refusal::BadManifest { reason });
+    }
     Manifest::from_record(record).map_err(|error| Refusal::BadManifest { reason: error.to_string() })
 }
 
@@ -64,6 +80,9 @@ fn check_elf<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<(), Ref
     }
     let segments = header.program_headers(endian, bytes).map_err(incomplete("the program headers"))?;
     let sections = header.section_headers(endian, bytes).map_err(incomplete("the section headers"))?;
+    if !segments.iter().any(|segment| segment.p_type(endian) == PT_LOAD) {
+        return Err(Refusal::Damaged { reason: "it has nothing to load".into() });
+    }
     let len = bytes.len() as u64;
     let inside = |offset: u64, size: u64, what| match offset.checked_add(size) {
         Some(end) if end <= len => Ok(()),
@@ -127,12 +146,36 @@ fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
     if !is_id(&manifest.id) {
         return Err(bad(format!("`{}` is no plugin id", manifest.id.escape_debug())));
     }
-    for trigger in &manifest.triggers {
-        if TriggerNumber::checked(trigger.number).is_none() {
-            return Err(bad(format!("{} is no trigger number", trigger.number)));
+    for (field, words) in [("version", &manifest.version), ("title", &manifest.title)] {
+        if words.is_empty() || words.len() > MAX_WORDS_BYTES || words.chars().any(char::is_control) {
+            return Err(bad(format!("its {field} is not one short line of text")));
+        }
+    }
+    check_triggers(&manifest.triggers).map_err(bad)
+}
+
+fn check_triggers(triggers: &[ManifestTrigger]) -> Result<(), String> {
+    if triggers.len() > MAX_TRIGGERS {
+        return Err(format!("it has {} handlers, at most {MAX_TRIGGERS} are taken", triggers.len()));
+    }
+    let mut seen = HashSet::new();
+    for ManifestTrigger { number, name, .. } in triggers {
+        if TriggerNumber::checked(*number).is_none() {
+            return Err(format!("{number} is no trigger number"));
+        }
+        if !is_name(name) {
+            return Err(format!("`{}` is no name for a handler", name.escape_debug()));
+        }
+        if !seen.insert((number, name)) {
+            return Err(format!("it has {number:05} `{name}` twice"));
         }
     }
     Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(valid)
 }
 
 pub(crate) fn is_id(id: &str) -> bool {

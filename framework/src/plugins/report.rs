@@ -1,11 +1,12 @@
 //! What became of each file in the plugin folders, in words for an administrator.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use crate::channel_log::printable;
 use crate::registry::{Collision, Tier};
 use crate::suspension::Suspension;
 
@@ -25,7 +26,8 @@ pub struct LoadReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PluginReport {
-    /// The file in the folder.
+    /// The file in the folder. JSON has it with `\u{fffd}` in place of what is not Unicode.
+    #[serde(serialize_with = "lossily")]
     pub file: PathBuf,
     /// Which folder it is in.
     pub tier: Tier,
@@ -41,6 +43,10 @@ pub struct PluginReport {
     pub reason: Option<String>,
     /// How many minicomponents it has.
     pub triggers: usize,
+}
+
+fn lossily<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Whether a plugin answers triggers.
@@ -168,7 +174,18 @@ pub enum Refusal {
     },
 }
 
+/// Longest reason that is shown, in bytes. A plugin has a hand in the words.
+const MAX_REASON_BYTES: usize = 2 << 10;
+
 impl Refusal {
+    /// Returns the reason in one line that is safe to show.
+    pub(super) fn shown(&self) -> String {
+        let reason = self.to_string();
+        let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+        let cut = if end < reason.len() { "… [cut]" } else { "" };
+        format!("{}{cut}", printable(&reason[..end]))
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
     pub(super) fn unreadable(error: io::Error) -> Self {
         Self::Unreadable { reason: error.to_string() }

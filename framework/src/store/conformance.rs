@@ -1,7 +1,5 @@
 //! The behaviour that every engine has, as one suite.
 
-mod care;
-
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 
@@ -41,7 +39,7 @@ const CASES: &[Case] = &[
 
 /// Runs every case on a fresh store.
 pub(crate) fn run(fresh: Fresh<'_>) {
-    for (name, case) in CASES.iter().chain(care::CASES) {
+    for (name, case) in CASES {
         let (store, _alive) = fresh();
         let _named = Named(name);
         case(&*store);

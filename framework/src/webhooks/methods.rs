@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use switchboard_plugin_api::{AuthMethod, FieldFormat, Trigger, TriggerNumber, WebhookRegistration};
 
+use super::CHANNEL;
+use crate::channel_log::ChannelLog;
 use crate::registry::Minicomponent;
 use crate::run::{RunBuilder, TriggerError};
 
@@ -58,13 +60,28 @@ pub enum Problem {
     },
 }
 
+/// Most fields of one form.
+const MAX_FIELDS: usize = 100;
+/// Most options of one field.
+const MAX_OPTIONS: usize = 1_000;
+/// Longest text of a form, in bytes.
+const MAX_TEXT_BYTES: usize = 8 << 10;
+/// Longest key of a setting, in bytes.
+const MAX_KEY_BYTES: usize = 100;
+
 /// Asks every auth method for its form, in the run's language.
-pub(super) fn all(run: RunBuilder) -> Result<Vec<Method>, TriggerError> {
+pub(super) fn all(run: RunBuilder, log: &ChannelLog) -> Result<Vec<Method>, TriggerError> {
     let broadcast = run.start().broadcast::<WebhookRegistration>(&Default::default())?;
     let methods = broadcast.values.into_iter().filter_map(|value| {
         // A method that fails here was logged by the dispatcher and cannot be offered.
         let Minicomponent { name, plugin, .. } = &*value.minicomponent;
-        Some(Method { id: name.clone(), plugin: Arc::clone(plugin), form: value.result.ok()? })
+        let form = value.result.ok()?;
+        // The form was good when the plugin was activated; nothing keeps it from giving another one now.
+        if let Err(reason) = check_form(name, &form) {
+            log::error!(logger: log, target: CHANNEL, plugin = **plugin, reason = reason; "auth method left out");
+            return None;
+        }
+        Some(Method { id: name.clone(), plugin: Arc::clone(plugin), form })
     });
     Ok(methods.collect())
 }
@@ -72,9 +89,26 @@ pub(super) fn all(run: RunBuilder) -> Result<Vec<Method>, TriggerError> {
 /// Judges the form that a plugin declares when it is activated.
 pub(crate) fn check_form(name: &str, form: &AuthMethod) -> Result<(), String> {
     const NUMBER: TriggerNumber = WebhookRegistration::NUMBER;
+    if form.fields.len() > MAX_FIELDS {
+        let count = form.fields.len();
+        return Err(format!("{NUMBER} `{name}` declares {count} fields, a form has at most {MAX_FIELDS}"));
+    }
+    if let Some(text) = texts(form).find(|text| text.len() > MAX_TEXT_BYTES) {
+        let bytes = text.len();
+        return Err(format!("{NUMBER} `{name}` has a text of {bytes} bytes, a form has at most {MAX_TEXT_BYTES}"));
+    }
     for (index, field) in form.fields.iter().enumerate() {
         if field.key.is_empty() {
             return Err(format!("{NUMBER} `{name}` declares a field without a key"));
+        }
+        if !is_key(&field.key) {
+            return Err(format!(
+                "{NUMBER} `{name}` declares the field `{}`: a key is 1 to {MAX_KEY_BYTES} of A-Z, a-z, 0-9, `_`, `-` and `.`",
+                field.key.escape_debug()
+            ));
+        }
+        if field.options.len() > MAX_OPTIONS {
+            return Err(format!("{NUMBER} `{name}` declares more than {MAX_OPTIONS} options of `{}`", field.key));
         }
         if form.fields[..index].iter().any(|other| other.key == field.key) {
             return Err(format!("{NUMBER} `{name}` declares the field `{}` twice", field.key));
@@ -90,6 +124,20 @@ pub(crate) fn check_form(name: &str, form: &AuthMethod) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Returns everything in a form that people read or that is stored.
+fn texts(form: &AuthMethod) -> impl Iterator<Item = &str> {
+    let fields = form.fields.iter().flat_map(|field| {
+        let options = field.options.iter().flat_map(|option| [&*option.value, &*option.title]);
+        [&*field.title, &*field.description, &*field.default].into_iter().chain(options)
+    });
+    [&*form.title, &*form.notes].into_iter().chain(fields)
+}
+
+fn is_key(key: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    key.len() <= MAX_KEY_BYTES && key.bytes().all(valid)
 }
 
 /// Checks the settings of a new webhook and completes them with the defaults of the form.

@@ -105,7 +105,7 @@ impl<'a> Webhooks<'a> {
     /// When the methods cannot be asked. One that fails on its own is logged and left out.
     pub fn methods(&self, language: &str) -> Result<Vec<Method>, WebhookError> {
         let run = RunBuilder::new(Arc::clone(self.core)).language(language);
-        methods::all(run).map_err(|source| WebhookError::Methods { source })
+        methods::all(run, &self.core.log).map_err(|source| WebhookError::Methods { source })
     }
 
     /// Adds a webhook, enabled.

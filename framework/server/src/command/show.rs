@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use switchboard::channel_log::{ChannelInfo, LogRecord};
+use switchboard::channel_log::{ChannelInfo, LogRecord, printable};
 use switchboard::store::{Attempt, Event, Task, TaskState, Timestamp, Webhook};
 use switchboard::{
     AnnouncedEvent, Broadcast, FieldFormat, LoadReport, Method, Minicomponent, PluginState, Registry, Suspension,
@@ -159,7 +159,7 @@ pub(super) fn webhooks(webhooks: &[Webhook], owner: Option<i64>) -> String {
 pub(super) fn fields(json: &Value) -> String {
     let members = json.as_object().into_iter().flatten();
     let lines = members.map(|(key, value)| match value {
-        Value::String(text) => format!("{key}: {text}"),
+        Value::String(text) => format!("{key}: {}", printable(text)),
         other => format!("{key}: {other}"),
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -171,15 +171,16 @@ pub(super) fn methods(methods: &[Method], data: &Path) -> String {
     }
     let mut text = String::new();
     for method in methods {
-        text.push_str(&format!("{}  {} ({})\n", method.id, method.form.title, method.plugin));
+        text.push_str(&format!("{}  {} ({})\n", method.id, printable(&method.form.title), method.plugin));
         if !method.form.notes.is_empty() {
-            text.push_str(&format!("  {}\n", method.form.notes));
+            text.push_str(&format!("  {}\n", printable(&method.form.notes)));
         }
         for field in &method.form.fields {
             let format = serde_json::to_value(field.format).unwrap_or_default();
             let required = if field.required { ", required" } else { "" };
             let format = format.as_str().unwrap_or_default();
-            text.push_str(&format!("  --set {}=…  {} ({format}{required})\n", field.key, field.title));
+            let title = printable(&field.title);
+            text.push_str(&format!("  --set {}=…  {title} ({format}{required})\n", field.key));
         }
     }
     text.trim_end().to_owned()
@@ -248,7 +249,7 @@ fn payload(task: &Task, event: Option<&Event>) -> Option<String> {
 pub(super) fn whole_task(task: &Task, attempts: &[Attempt], event: Option<&Event>) -> String {
     let mut text = fields(&task_json(task));
     if let Some(payload) = payload(task, event) {
-        text.push_str(&format!("\npayload: {payload}"));
+        text.push_str(&format!("\npayload: {}", printable(&payload)));
     } else if task.state == TaskState::Done {
         text.push_str("\npayload: removed after success; development mode keeps it (`[log] mode = \"development\"`)");
     }
@@ -298,7 +299,8 @@ pub(super) fn emitted(event: &AnnouncedEvent, outcomes: Option<&[TaskOutcome]>) 
             for outcome in outcomes.into_iter().flatten() {
                 let webhook =
                     event.tasks.iter().find(|task| task.id == outcome.id).map(|task| task.webhook.to_string());
-                let detail = outcome.detail.as_deref().map_or_else(String::new, |detail| format!(": {detail}"));
+                let detail =
+                    outcome.detail.as_deref().map_or_else(String::new, |detail| format!(": {}", printable(detail)));
                 text.push_str(&format!(
                     "\ntask {} for webhook {}: {}{detail}",
                     outcome.id,
@@ -345,7 +347,9 @@ pub(super) fn broadcast(broadcast: &Broadcast) -> String {
         Err(error) if error.code() == Some("suspended") && value.minicomponent.suspension().is_some() => {
             format!("{} ({}) skipped: {error}", value.name(), value.plugin())
         }
-        Err(error) => format!("{} ({}) failed: {error}", value.name(), value.plugin()),
+        Err(error) => {
+            format!("{} ({}) failed: {}", value.name(), value.plugin(), printable(&error.to_string()))
+        }
     });
     let last = broadcast.last().map_or_else(|| "-".into(), |payload| payload_json(payload).to_string());
     format!("{}\nlast value: {last}", lines.collect::<Vec<_>>().join("\n"))
