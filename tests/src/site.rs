@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -26,8 +27,10 @@ pub struct Site {
 /// What a command printed and how it ended.
 #[derive(Debug)]
 pub struct Output {
-    /// Exit code.
+    /// Exit code; -1 when a signal ended it.
     pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
@@ -51,6 +54,7 @@ impl Output {
         let output = child.wait_with_output().unwrap();
         Self {
             code: output.status.code().unwrap_or(-1),
+            signal: output.status.signal(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
@@ -156,6 +160,14 @@ impl Site {
         Output::of(self.command(arguments), input)
     }
 
+    /// Runs a command to its end with an environment variable.
+    #[must_use]
+    pub fn run_with(&self, variable: &str, value: &str, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        command.env(variable, value);
+        Output::of(command, "")
+    }
+
     /// Runs a command that has to succeed and print JSON.
     #[must_use]
     #[track_caller]
@@ -175,7 +187,14 @@ impl Site {
     /// Starts a host on the folder and waits until it is ready.
     #[must_use]
     pub fn serve(&self) -> Serving {
+        self.serve_with(|_| {})
+    }
+
+    /// Starts a host whose command was changed before, and waits until it is ready.
+    #[must_use]
+    pub fn serve_with(&self, change: impl FnOnce(&mut Command)) -> Serving {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        change(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -232,8 +251,14 @@ impl Serving {
 
     /// Asks it to stop as a service manager does, and waits for its end.
     #[must_use]
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 }
