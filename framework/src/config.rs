@@ -45,6 +45,8 @@ pub struct Config {
     pub egress: EgressConfig,
     /// How deferred tasks are run and retried.
     pub deferred: DeferredConfig,
+    /// How long things are kept after they have ended.
+    pub retention: RetentionConfig,
     /// How plugins are loaded.
     pub loading: LoadingConfig,
     /// What is logged.
@@ -126,6 +128,28 @@ impl Default for DeferredConfig {
             immediate_timeout: Duration::from_secs(3),
             grace: Duration::from_secs(20),
         }
+    }
+}
+
+/// The section `[retention]`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RetentionConfig {
+    /// How long done tasks, their events and immediate deliveries are kept; `1m` to `3650d`, default `7d`.
+    #[serde(deserialize_with = "duration::one")]
+    pub done: Duration,
+    /// How long dead tasks are kept; `1m` to `3650d`, default `30d`.
+    #[serde(deserialize_with = "duration::one")]
+    pub dead: Duration,
+    /// Most tasks that have ended; 0 to 100000000, default 1000000. When there are more, the first to end go.
+    pub max_tasks: u64,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self { done: Duration::from_secs(7 * DAY), dead: Duration::from_secs(30 * DAY), max_tasks: 1_000_000 }
     }
 }
 

@@ -11,9 +11,11 @@
 
 mod engine;
 mod executor;
+mod housekeeping;
 mod intake;
 mod outcomes;
 mod paging;
+mod recurrence;
 mod retry;
 mod scheduler;
 mod steady;
@@ -26,8 +28,11 @@ use switchboard_plugin_api::{HandlerKind, PluginError};
 
 pub(crate) use engine::{Deferred, Settings};
 pub use outcomes::TaskOutcome;
+pub(crate) use recurrence::Recurrence;
+pub use recurrence::RecurrenceError;
 pub(crate) use retry::RetryPolicy;
 
+use crate::runtime::INTERRUPTED;
 pub(crate) use crate::store::Ending;
 use crate::store::{AttemptResult, Started};
 
@@ -48,6 +53,11 @@ impl Outcome {
     /// Returns a failure in which nothing was sent.
     pub(crate) fn failed(error: PluginError) -> Self {
         Self { result: Err(error), status: None, url: None, response: None }
+    }
+
+    /// Whether the handler ended because the host stops.
+    fn is_interruption(&self) -> bool {
+        self.result.as_ref().is_err_and(|error| error.code() == Some(INTERRUPTED))
     }
 }
 

@@ -15,6 +15,7 @@ use switchboard_plugin_api::{ErrorKind, HandlerKind, PluginError, TriggerNumber}
 use crate::core::Core;
 use crate::registry::{Minicomponent, Target};
 use crate::run::{Call, OwnedCall};
+use crate::runtime::interrupted;
 use crate::suspension;
 
 /// Channel of everything that has to do with plugins and their calls.
@@ -109,7 +110,7 @@ pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError>
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
             let future = generation.running().call_async(*handler, Arc::new(call.to_owned()), input.to_vec());
             let waited = run.core.runtime.wait(within(call.time_left(), future));
-            waited.unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
+            waited.unwrap_or_else(|| Err(interrupted()))
         }
         (Target::Plugin { generation, handler }, _) => generation.running().call(*handler, &call, input),
     };
@@ -140,7 +141,10 @@ async fn within(
 ) -> Result<Payload, PluginError> {
     match tokio::time::timeout(time_left, future).await {
         Ok(result) => result,
-        Err(_) => Err(PluginError::retryable(format!("no result within {time_left:.0?}")).with_code("timeout_total")),
+        Err(_) => {
+            let whole = Duration::from_millis(u64::try_from(time_left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX));
+            Err(PluginError::retryable(format!("no result within {whole:?}")).with_code("timeout_total"))
+        }
     }
 }
 

@@ -27,6 +27,7 @@
 //! plugins. It does not deliver exactly once, which nobody can: a receiver drops duplicates by `webhook-id`.
 
 mod activation;
+mod bulks;
 pub mod channel_log;
 pub mod check;
 pub mod clock;
@@ -42,6 +43,7 @@ mod plugins;
 mod registry;
 mod run;
 mod runtime;
+mod schedules;
 pub mod store;
 mod suspension;
 mod switchboard;
@@ -49,11 +51,13 @@ mod tasks;
 mod webhooks;
 mod work;
 
-pub use deferred::TaskOutcome;
+pub use bulks::{BulkError, Bulks};
+pub use deferred::{RecurrenceError, TaskOutcome};
 pub use dispatcher::{Broadcast, HandlerValue};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
 pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
 pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};
+pub use schedules::{ScheduleDraft, ScheduleError, Schedules};
 pub use suspension::{ResumeError, Suspension};
 pub use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
 pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};

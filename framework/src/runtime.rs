@@ -3,7 +3,16 @@
 use std::cell::Cell;
 use std::io;
 
+use switchboard_plugin_api::PluginError;
 use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Outcome code of what a stopping host has ended.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
+/// Returns the error of a wait that the host's stop has ended.
+pub(crate) fn interrupted() -> PluginError {
+    PluginError::retryable("the host is stopping").with_code(INTERRUPTED)
+}
 
 thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };

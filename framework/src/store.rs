@@ -6,9 +6,12 @@
 //! not known here; the store only makes sure that each move of a task's state is allowed and that a late worker cannot
 //! overwrite a newer run. What is on disk when is in `docs/durability.md`.
 
+mod bulk_store;
+mod care;
 mod error;
 mod receipt;
 mod record;
+mod schedule_store;
 mod sqlite;
 mod task_store;
 mod webhook_store;
@@ -16,13 +19,17 @@ mod webhook_store;
 #[cfg(test)]
 mod conformance;
 
+pub use bulk_store::BulkStore;
+pub use care::{Care, Retention};
 pub use error::{StoreError, StoreOpenError};
 pub use receipt::Receipt;
 pub use record::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Event, EventId, Lane, Lease, NewEvent, NewTask,
-    NewWebhook, NotAPriority, NotAState, OwnerId, Priority, Recovered, Started, Task, TaskCounts, TaskFilter, TaskHead,
-    TaskId, TaskState, Timestamp, Unique, Webhook, WebhookId,
+    Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
+    Event, EventId, Lane, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction, NotAPriority, NotAState,
+    OwnerId, Priority, Recovered, Schedule, Started, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState,
+    TaskTemplate, Timestamp, Unique, Webhook, WebhookId,
 };
+pub use schedule_store::ScheduleStore;
 pub use sqlite::{SqliteStore, holder};
 pub use task_store::TaskStore;
 pub use webhook_store::{PluginValueStore, WebhookStore};
@@ -34,7 +41,7 @@ mod sealed {
 /// A durable store.
 ///
 /// The operations that return a [`Receipt`] may be called from any thread, and many at once share one commit.
-pub trait Store: TaskStore + WebhookStore + PluginValueStore {
+pub trait Store: TaskStore + WebhookStore + PluginValueStore + ScheduleStore + BulkStore + Care {
     /// Writes what is waiting and closes the store. Later operations fail with [`StoreError::Closed`].
     fn close(&self);
 }

@@ -11,6 +11,7 @@ use switchboard_plugin_api::{AfterRun, HandlerKind, Trigger, TriggerNumber};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
+use crate::bulks::Bulks;
 use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -24,6 +25,7 @@ use crate::plugins::{Folder, LoadReport, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
+use crate::schedules::Schedules;
 use crate::store::{SqliteStore, Store, StoreOpenError};
 use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
@@ -275,6 +277,18 @@ impl Switchboard {
     #[must_use]
     pub fn tasks(&self) -> Tasks<'_> {
         Tasks::new(&self.core)
+    }
+
+    /// Returns the schedules.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules<'_> {
+        Schedules::new(&self.core)
+    }
+
+    /// Returns the bulk operations on tasks.
+    #[must_use]
+    pub fn bulks(&self) -> Bulks<'_> {
+        Bulks::new(&self.core)
     }
 
     /// Says what the plugin folders hold and what became of each file.

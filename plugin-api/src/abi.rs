@@ -380,7 +380,7 @@ impl HostCall<'_> {
         name: &str,
         head: Vec<u8>,
         body: Vec<u8>,
-    ) -> impl Future<Output = Result<(Vec<u8>, Vec<u8>), PluginError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(Vec<u8>, Vec<u8>), PluginError>> + Send + use<> {
         let name = RStr::from_str(name);
         let future = match &self.services {
             Services::Borrowed(services) => services.service_async(name, head.into(), body.into()),

@@ -9,15 +9,16 @@ use serde::de::DeserializeOwned;
 use crate::abi::HostCall;
 use crate::http::Http;
 use crate::protocol::{
-    self, AnnounceHead, DeferHead, KeepHead, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+    self, AnnounceHead, DeferHead, KeepHead, KeyHead, RunInfo, SleepHead, TextHead, TriggerHead, TriggerReply,
+    TriggerValue,
 };
 use crate::{PluginError, Trigger, TriggerNumber};
 
 /// What one call may ask of the host. A handler gets it as its second argument; it is good for that call only.
 ///
-/// Everything but [`RequestBuilder::send`](crate::RequestBuilder::send) answers at once, from the host's memory, and may
-/// be used in asynchronous handlers as well. [`Context::trigger`] and [`Context::broadcast`] take as long as the handlers
-/// that they fire.
+/// Everything but [`RequestBuilder::send`](crate::RequestBuilder::send) and [`Context::sleep`] answers at once, from the
+/// host's memory, and may be used in asynchronous handlers as well. [`Context::trigger`] and [`Context::broadcast`] take
+/// as long as the handlers that they fire.
 pub struct Context<'a> {
     host: HostCall<'a>,
 }
@@ -178,6 +179,42 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.host.is_cancelled()
+    }
+
+    /// Waits for `time` on the host's timer, from an asynchronous handler. No thread is held meanwhile, and dropping the
+    /// future ends the wait. The time counts from this call, in milliseconds, not from the first `.await`. Since 1.1.
+    ///
+    /// # Errors
+    ///
+    /// A retryable error with the code `timeout_total` at the deadline of the call, when that comes first; a permanent one
+    /// from a host that is older than 1.1.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn wait_until_ready(cx: &Context<'_>, url: &str) -> Result<(), PluginError> {
+    ///     while cx.http().get(url).send().await?.status() == 202 {
+    ///         cx.sleep(Duration::from_secs(1)).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use = "nothing waits before the future is awaited"]
+    pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), PluginError>> + Send + use<> {
+        let answer = sleep_head(time).map(|head| self.host.service_async(protocol::SLEEP, head, Vec::new()));
+        async move { answer?.await.map(drop) }
+    }
+
+    /// Waits for `time` from a synchronous handler; its thread waits, and is free again as soon as the host stops. Since
+    /// 1.1.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::sleep`], and a retryable error with the code `interrupted` when the host no longer waits for this
+    /// call's result.
+    pub fn sleep_blocking(&self, time: Duration) -> Result<(), PluginError> {
+        self.host.service(protocol::SLEEP, &sleep_head(time)?, &[]).map(drop)
     }
 
     /// Returns the language of the person who is served, such as `de-DE`; in the background, the host's default language.
@@ -351,6 +388,12 @@ impl<'a> Context<'a> {
     pub(crate) fn host(&self) -> &HostCall<'a> {
         &self.host
     }
+}
+
+fn sleep_head(time: Duration) -> Result<Vec<u8>, PluginError> {
+    // Rounded up: a wait is never shorter than it was asked for.
+    let time_ms = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    Ok(serde_json::to_vec(&SleepHead { time_ms })?)
 }
 
 fn read_value<O: DeserializeOwned>(number: TriggerNumber, value: TriggerValue) -> Result<O, PluginError> {

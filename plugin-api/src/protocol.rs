@@ -3,8 +3,12 @@
 //! Each service has a name, a JSON head and, where bytes are involved, a body beside it. Names and fields are only ever
 //! added; a host answers an unknown name with an error that says so.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::PluginError;
 
 /// `http`: sends a request through the host's guarded client.
 pub const HTTP: &str = "http";
@@ -30,6 +34,8 @@ pub const DEFER: &str = "defer";
 pub const ANNOUNCE: &str = "announce";
 /// `run`: who runs, for whom, in which language.
 pub const RUN: &str = "run";
+/// `sleep`: answers when a time is over. Since 1.1.
+pub const SLEEP: &str = "sleep";
 
 /// Longest key of [`KEPT_GET`] and [`KEPT_SET`], in bytes.
 pub const MAX_KEPT_KEY_BYTES: usize = 200;
@@ -136,6 +142,20 @@ pub struct AnnounceHead<'a> {
     /// Owner whose event it is; the run's when `None`.
     #[serde(default)]
     pub owner: Option<i64>,
+}
+
+/// Head of [`SLEEP`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SleepHead {
+    /// The time in milliseconds.
+    pub time_ms: u64,
+}
+
+/// Returns the error of a [`SLEEP`] of `time` that the deadline of its call has cut short.
+#[must_use]
+pub fn cut_short(time: Duration) -> PluginError {
+    let message = format!("the deadline of the call came before the wait of {time:?} was over");
+    PluginError::retryable(message).with_code("timeout_total")
 }
 
 /// Head of [`HTTP`]; the request's body is beside it.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use switchboard_tests::{Receiver, Site, cargo};
+use switchboard_tests::{Receiver, Site, cargo, inner_target};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -17,8 +17,7 @@ fn author(site: &Site, name: &str, kind: &str) -> PathBuf {
     let (dir, api) = (folder.to_str().unwrap(), api.to_str().unwrap());
     let made = site.json(&["plugin", "new", name, "--kind", kind, "--dir", dir, "--api", api]);
     assert_eq!(made["id"], name.replace('-', "_"));
-    // One folder for what all of them are built with, kept between runs of these tests.
-    let target = root().join("target").join("authoring");
+    let target = inner_target();
     let run = |command: &str| {
         let status =
             cargo().args([command, "--quiet", "--target-dir"]).arg(&target).current_dir(folder.join(name)).status();

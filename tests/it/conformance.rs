@@ -89,6 +89,7 @@ fn questions() -> Vec<(&'static str, Value)> {
         http("bearer", "/302"),
         http("deliver", "/204"),
         http("deliver", "/503"),
+        ("sleep", json!({ "do": "sleep", "ms": 3 })),
         ("-", json!({ "do": "cancelled" })),
         ("-", json!({ "do": "log" })),
     ]

@@ -1,10 +1,22 @@
 //! Plugins and hosts of different versions meet.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::json;
 use switchboard::API_VERSION;
-use switchboard_tests::{Site, library};
+use switchboard_tests::{RELEASES, Site, library, released};
+
+/// Judges a library in each released host, loads it there and, with a call, calls a handler. Returns what they say.
+fn in_released_hosts(plugin: &str, call: &[&str]) -> Vec<(&'static str, String)> {
+    let hosts = RELEASES.iter().filter(|version| **version != API_VERSION);
+    let hosts = hosts.filter_map(|version| Some((*version, released(version, "host")?)));
+    let said = hosts.map(|(version, host)| {
+        let output = Command::new(host).arg(library(plugin)).args(call).output().unwrap();
+        (version, String::from_utf8(output.stdout).unwrap())
+    });
+    said.collect()
+}
 
 /// Installs `hello` with versions of plugin-api in its manifest that are as long as the real ones.
 fn site_with_versions(api: &str, needs_api: &str) -> Site {
@@ -53,4 +65,35 @@ fn a_plugin_of_another_major_version_is_refused_with_both_versions_and_the_remed
         "2.0",
         &["built for plugin-api 2.0", &format!("this host has {API_VERSION}"), "rebuild the plugin"],
     );
+}
+
+#[test]
+fn a_released_host_refuses_a_plugin_of_today_with_both_versions_and_the_remedy() {
+    for (version, said) in in_released_hosts("hello", &[]) {
+        let expected = format!(
+            "refused: needs plugin-api {API_VERSION}, this host has {version}: update Switchboard or use an older version \
+             of the plugin\n"
+        );
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn a_released_host_takes_a_plugin_of_today_that_can_do_without_what_is_new() {
+    for (version, said) in in_released_hosts("fixture_waits", &[]) {
+        assert_eq!(said, "active\n", "{version}");
+    }
+    for (version, said) in in_released_hosts("fixture_waits", &["21020", "at_once", "7"]) {
+        assert_eq!(said, "value: 7\n", "{version}");
+    }
+}
+
+#[test]
+fn a_service_that_a_released_host_does_not_have_is_an_error_of_the_one_call() {
+    for name in ["timer", "blocking"] {
+        for (version, said) in in_released_hosts("fixture_waits", &["21020", name, "7"]) {
+            let expected = "failed: this host has no service `sleep`: update Switchboard\n";
+            assert!(said.ends_with(expected), "{version}: {said}");
+        }
+    }
 }

@@ -79,7 +79,15 @@ fn events_that_cause_one_another_come_to_an_end() {
     assert_eq!(events, ["booking_added", "answered", "answered", "answered"]);
     let dead = site.json(&["task", "list", "--state", "dead"]);
     assert!(dead[0]["reason"].as_str().unwrap().contains("chain of causes"), "{dead}");
-    assert_eq!(site.json(&["task", "list", "--state", "done"]).as_array().unwrap().len(), 3);
+    let done = site.json(&["task", "list", "--state", "done"]);
+    let mut done: Vec<i64> = done.as_array().unwrap().iter().map(|task| task["id"].as_i64().unwrap()).collect();
+    done.sort_unstable();
+    assert_eq!(done.len(), 3);
+    let causes: Vec<_> = receiver.requests().iter().map(|request| request.header("x-cause").to_owned()).collect();
+    assert_eq!(causes, [&["null".to_owned()], &*done.iter().map(i64::to_string).collect::<Vec<_>>()].concat());
+    let queued: Vec<i64> =
+        receiver.requests().iter().map(|request| request.header("x-queued-at").parse().unwrap()).collect();
+    assert!(queued.is_sorted() && queued[0] > 1_700_000_000_000, "{queued:?}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
+mod asynchronous;
 mod authoring;
 mod bad_input;
 mod command_line;
+mod compilers;
 mod conformance;
 mod delivery;
 mod dispatch;
@@ -15,6 +17,7 @@ mod house;
 mod isolation;
 mod library;
 mod plugin_check;
+mod plugin_dev;
 mod plugin_folder;
 mod released;
 mod suspension;

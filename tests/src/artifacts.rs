@@ -29,6 +29,12 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Returns the target folder of everything that tests build with a cargo of their own, kept between their runs.
+#[must_use]
+pub fn inner_target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target").join("authoring")
+}
+
 fn build() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // The whole workspace, as the tests themselves were built: the same features, so nothing is built twice.

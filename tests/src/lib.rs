@@ -9,7 +9,7 @@ mod receiver;
 mod released;
 mod site;
 
-pub use artifacts::{cargo, library, switchboard};
+pub use artifacts::{cargo, inner_target, library, switchboard};
 pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use receiver::{Answer, Receiver, Request};
 pub use released::{RELEASES, assets, released, say_skipped};

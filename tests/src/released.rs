@@ -1,6 +1,7 @@
 //! Libraries and hosts that were built from earlier versions of plugin-api and are kept as they were.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::Site;
@@ -27,10 +28,10 @@ pub fn released(version: &str, file: &str) -> Option<PathBuf> {
     None
 }
 
-/// Tells whoever runs the tests that one of them does nothing here.
-#[expect(clippy::print_stderr, reason = "a test that does nothing says so where the runner shows it")]
+/// Tells whoever runs the tests that one of them does nothing here, past the runner, which hides what a test that passes
+/// prints.
 pub fn say_skipped(why: &str) {
-    eprintln!("skipped: {why}");
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 impl Site {

@@ -12,6 +12,7 @@ use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
 use crate::command::{self, Command, LogQuery, TaskQuery};
+use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
 use crate::scaffold::{self, Kind};
 use crate::{control, demo, output, serve};
@@ -111,6 +112,10 @@ enum Plugin {
         /// Event name of that handler
         name: Option<String>,
     },
+    /// Bring the plugins in line with the folders now, and list them; a running host does so by itself within two seconds
+    Rescan,
+    /// Build a plugin crate, place its library into the data folder, and do so again whenever its sources change
+    Dev(Dev),
     /// Check a plugin library: its file, its manifest, and how it behaves
     Check(Check),
     /// Do one check in this process; `plugin check` starts it
@@ -248,6 +253,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let reply = match cli.command {
         Sub::Serve { listen } => return serve::run(&data, listen),
         Sub::Plugin(Plugin::New { name, kind, dir, api }) => scaffold::new_plugin(&name, kind, &dir, api)?,
+        Sub::Plugin(Plugin::Dev(dev)) => return dev::run(dev, &data, cli.json),
         Sub::Plugin(Plugin::Check(check)) => return check::run(&check, cli.json),
         Sub::Plugin(Plugin::CheckWorker) => return check::work(),
         Sub::Log(Log::List) => command::log_list(&data)?,
@@ -283,6 +289,7 @@ fn command(sub: Sub) -> Result<Command> {
         },
         Sub::Triggers => Command::Triggers,
         Sub::Plugin(Plugin::List) => Command::PluginList,
+        Sub::Plugin(Plugin::Rescan) => Command::PluginRescan,
         Sub::Plugin(Plugin::Resume { id, number, name }) => {
             let handler = number.as_deref().map(trigger_number).transpose()?.zip(name);
             Command::PluginResume { id, handler }
@@ -302,7 +309,7 @@ fn command(sub: Sub) -> Result<Command> {
         Sub::Serve { .. }
         | Sub::Demo { .. }
         | Sub::Log(_)
-        | Sub::Plugin(Plugin::New { .. } | Plugin::Check(_) | Plugin::CheckWorker) => {
+        | Sub::Plugin(Plugin::New { .. } | Plugin::Dev(_) | Plugin::Check(_) | Plugin::CheckWorker) => {
             return Err(anyhow!("this command needs no host"));
         }
     })

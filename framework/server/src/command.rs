@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Trigger { number: TriggerNumber, name: Option<String>, payload: String, lang: Option<String> },
     Triggers,
     PluginList,
+    PluginRescan,
     PluginResume { id: String, handler: Option<(TriggerNumber, String)> },
     WebhookAdd { owner: i64, url: String, method: String, settings: BTreeMap<String, String>, events: Vec<String> },
     WebhookList { owner: Option<i64> },
@@ -103,8 +104,8 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             let rows: Vec<_> = registry.iter().map(|one| show::trigger_json(one)).collect();
             Reply::new(rows, show::triggers(&registry))
         }
-        Command::PluginList => {
-            let report = host.plugins();
+        Command::PluginList | Command::PluginRescan => {
+            let report = if matches!(command, Command::PluginList) { host.plugins() } else { host.rescan() };
             Reply::new(show::plugins_json(&report), show::plugins(&report, host.data()))
         }
         Command::PluginResume { id, handler } => {

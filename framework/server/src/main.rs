@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod control;
 mod demo;
+mod dev;
 mod exit;
 mod output;
 mod scaffold;

@@ -78,7 +78,7 @@ fn greet(host: &Switchboard, address: SocketAddr) {
 }
 
 /// Notes from now on when the process is asked to stop; the future ends then.
-fn stop_signal() -> impl Future<Output = ()> {
+pub(crate) fn stop_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -15,10 +15,14 @@ use unic_langid::LanguageIdentifier;
 
 use super::{
     Config, ConfigError, DeferredConfig, EgressConfig, HumanDuration, LanguagesConfig, LoadingConfig, LogConfig,
+    RetentionConfig,
 };
 
 const MAX_SCHEDULE: usize = 20;
 const MAX_SCHEDULE_SUM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Longest time for which something that has ended is kept.
+const MAX_AGE: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Reads `text` of the file `path`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
@@ -139,6 +143,9 @@ impl Source<'_> {
             ("deferred.timeout", outside_time(deferred.timeout, seconds(1)..=seconds(60))),
             ("deferred.immediate_timeout", outside_time(deferred.immediate_timeout, seconds(1)..=seconds(10))),
             ("deferred.grace", outside_time(deferred.grace, seconds(0)..=seconds(600))),
+            ("retention.done", outside_time(config.retention.done, seconds(60)..=MAX_AGE)),
+            ("retention.dead", outside_time(config.retention.dead, seconds(60)..=MAX_AGE)),
+            ("retention.max_tasks", outside(config.retention.max_tasks, 0..=100_000_000)),
             ("loading.timeout", outside_time(config.loading.timeout, seconds(1)..=seconds(600))),
             (
                 "languages.default",
@@ -199,6 +206,7 @@ fn keys_of_section(section: &str) -> Option<&'static [&'static str]> {
     match section {
         "egress" => Some(keys_of::<EgressConfig>()),
         "deferred" => Some(keys_of::<DeferredConfig>()),
+        "retention" => Some(keys_of::<RetentionConfig>()),
         "loading" => Some(keys_of::<LoadingConfig>()),
         "log" => Some(keys_of::<LogConfig>()),
         "languages" => Some(keys_of::<LanguagesConfig>()),

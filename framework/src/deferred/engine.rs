@@ -11,6 +11,7 @@ use switchboard_plugin_api::HandlerKind;
 use tokio::sync::watch;
 
 use super::executor::{Ended, Next};
+use super::housekeeping::{Housekeeping, Kept, Made};
 use super::intake::Intake;
 use super::outcomes::Outcomes;
 use super::paging::Paging;
@@ -53,11 +54,14 @@ pub(crate) struct Settings {
     pub(crate) keep_inputs: bool,
     /// Whether tasks that are in the store are worked on, and not only those that are accepted by this host.
     pub(crate) whole_store: bool,
+    /// How long things are kept after they have ended.
+    pub(crate) kept: Kept,
 }
 
 impl Settings {
     pub(crate) fn new(config: &crate::config::Config, whole_store: bool) -> Self {
         let keep_inputs = config.log.mode == crate::config::Mode::Development;
+        let crate::config::RetentionConfig { done, dead, max_tasks } = config.retention;
         let config = &config.deferred;
         let limits = Limits {
             concurrency: config.concurrency,
@@ -72,6 +76,7 @@ impl Settings {
             window: config.window,
             keep_inputs,
             whole_store,
+            kept: Kept { done, dead, max_tasks },
         }
     }
 }
@@ -106,6 +111,8 @@ enum Message {
     Retried(AcceptedTask),
     /// Something about a key was changed by hand.
     Changed(String),
+    /// The store has ready tasks in these lanes that nobody holds.
+    Spilled(Vec<Lane>),
     PluginsChanged,
     Stop,
 }
@@ -115,6 +122,8 @@ pub(crate) struct Deferred {
     shared: Arc<Shared>,
     messages: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// A host that works only on its own announcements keeps no house.
+    housekeeping: Option<Housekeeping>,
 }
 
 impl Deferred {
@@ -127,7 +136,7 @@ impl Deferred {
         log: ChannelLog,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let Settings { limits, retry, grace, window, keep_inputs, whole_store } = settings;
+        let Settings { limits, retry, grace, window, keep_inputs, whole_store, kept } = settings;
         let shared = Arc::new(Shared {
             steady: SteadyClock::new(clock.clone(), log.clone()),
             keep_inputs,
@@ -159,7 +168,21 @@ impl Deferred {
             grace,
         };
         let thread = std::thread::Builder::new().name("switchboard-scheduler".into()).spawn(move || engine.work())?;
-        Ok(Self { shared, messages, thread: Mutex::new(Some(thread)) })
+        let housekeeping = if whole_store {
+            let made = messages.clone();
+            let tell = move |one| {
+                let message = match one {
+                    Made::Accepted(task) => Message::Accepted(vec![task]),
+                    Made::Lanes(lanes) => Message::Spilled(lanes),
+                };
+                // After a stop nobody listens: the tasks are in the store and run at the next start.
+                let _ = made.send(message);
+            };
+            Some(Housekeeping::start(Arc::clone(&shared), kept, tell)?)
+        } else {
+            None
+        };
+        Ok(Self { shared, messages, thread: Mutex::new(Some(thread)), housekeeping })
     }
 
     /// Decides which of the tasks that are about to be committed this host takes into its memory.
@@ -184,6 +207,13 @@ impl Deferred {
         self.send(Message::Retried(task));
     }
 
+    /// Looks again at the schedules and the bulk operations.
+    pub(crate) fn housekeeping_changed(&self) {
+        if let Some(housekeeping) = &self.housekeeping {
+            housekeeping.changed();
+        }
+    }
+
     /// Looks at a key again, of which something was changed by hand.
     pub(crate) fn changed(&self, key: String) {
         self.send(Message::Changed(key));
@@ -201,6 +231,9 @@ impl Deferred {
 
     /// Takes no more tasks, waits for the running ones as long as the grace allows, and gives the others back.
     pub(crate) fn stop(&self) {
+        if let Some(housekeeping) = &self.housekeeping {
+            housekeeping.stop();
+        }
         self.send(Message::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A panic of the scheduler's thread has been printed; what it left running is found at the next start.
@@ -381,6 +414,14 @@ impl Engine {
             Message::Unheld(heads, result) => self.unheld(heads, result),
             Message::Retried(task) => self.retried(task),
             Message::Changed(key) => self.paging.drained(&key),
+            Message::Spilled(lanes) => {
+                for lane in lanes {
+                    let key = lane.key.clone();
+                    self.spill(lane);
+                    // An ordered key may have been waiting for a task that was ended by hand.
+                    self.paging.drained(&key);
+                }
+            }
             Message::PluginsChanged => self.paging.rehome(),
             Message::Stop => {}
         }

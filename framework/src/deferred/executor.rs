@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::engine::Shared;
 use super::{CHANNEL, Ending, Outcome, RetryPolicy, TaskOutcome};
 use crate::error::Chain;
+use crate::runtime::INTERRUPTED;
 use crate::store::{AttemptResult, Lease, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
 
 /// Wait between tries to write to a store that fails, for example because its disk is full.
@@ -86,6 +87,13 @@ impl Shared {
             .unwrap_or_else(|_| Some(Outcome::failed(PluginError::retryable("the host failed inside"))));
         let outcome = outcome.map_or(Attempted::NotCalled, Attempted::Ended);
         self.in_threads().remove(&head.id);
+        let outcome = match outcome {
+            // A handler that heard of the stop and gave up has made no attempt.
+            Attempted::Ended(outcome) if cancelled.load(Ordering::Relaxed) && outcome.is_interruption() => {
+                Attempted::Interrupted
+            }
+            outcome => outcome,
+        };
         let called = !matches!(outcome, Attempted::NotCalled);
         let (written, ending) = self.ending(&started, outcome);
         loop {
@@ -128,13 +136,7 @@ impl Shared {
                 let policy = task.schedule.clone().map(RetryPolicy::new);
                 let policy = policy.as_ref().unwrap_or(&self.retry);
                 let due = Timestamp(self.steady.now());
-                let mut ending = policy.ending(&outcome, attempts, due, fastrand::f64(), self.keep_inputs);
-                if task.replay_of.is_some()
-                    && task.schedule.is_none()
-                    && let Ending::Retry { reason, .. } = ending
-                {
-                    ending = Ending::Dead { reason };
-                }
+                let ending = policy.ending(&outcome, attempts, due, fastrand::f64(), self.keep_inputs);
                 (outcome.attempt_result(now), ending)
             }
             Attempted::Interrupted => (interrupted(now), Ending::Release),
@@ -218,7 +220,7 @@ enum Attempted {
 
 /// What is written down about an attempt that a stop of the host interrupted.
 fn interrupted(now: Timestamp) -> AttemptResult {
-    not_made(now, "interrupted", "the host stopped while the attempt was made")
+    not_made(now, INTERRUPTED, "the host stopped while the attempt was made")
 }
 
 /// What is written down about an attempt whose handler could not be called.

@@ -28,6 +28,7 @@ pub(crate) const SERVICES: &[&str] = &[
     protocol::KEPT_SET,
     protocol::DEFER,
     protocol::ANNOUNCE,
+    protocol::SLEEP,
 ];
 
 /// Longest record that is read, in bytes; that of a plugin with as many handlers as it can have is a tenth of it.

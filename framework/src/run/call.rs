@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use switchboard_plugin_api::host::{CallHost, ServiceAnswer, ServiceFuture};
 use switchboard_plugin_api::protocol::{
-    self, HttpHead, HttpReply, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+    self, HttpHead, HttpReply, KeyHead, RunInfo, SleepHead, TextHead, TriggerHead, TriggerReply, TriggerValue,
 };
 use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
@@ -17,7 +17,11 @@ use crate::dispatcher::HandlerValue;
 use crate::egress::{EgressError, Request, Response};
 use crate::language::Argument;
 use crate::registry::Minicomponent;
+use crate::runtime::interrupted;
 use crate::webhooks;
+
+/// How often a wait looks whether its call has been cancelled.
+const CANCEL_LOOK: Duration = Duration::from_millis(50);
 
 /// How a handler is called.
 #[derive(Clone, Default)]
@@ -185,6 +189,32 @@ impl<'a> Call<'a> {
             Ok((serde_json::to_vec(&head)?, response.body))
         })
     }
+
+    /// Answers when the time or the call is over, whichever is first.
+    fn sleep(&self, head: &[u8]) -> Result<impl Future<Output = ServiceAnswer> + Send + 'static, PluginError> {
+        let head: SleepHead = serde_json::from_slice(head)?;
+        let (wanted, time_left) = (Duration::from_millis(head.time_ms), self.time_left());
+        let until = Instant::now() + wanted.min(time_left);
+        let cancelled = self.options.cancelled.clone();
+        Ok(async move {
+            loop {
+                if cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+                    return Err(interrupted());
+                }
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                tokio::time::sleep(if cancelled.is_some() { left.min(CANCEL_LOOK) } else { left }).await;
+            }
+            if wanted > time_left { Err(protocol::cut_short(wanted)) } else { Ok((Vec::new(), Vec::new())) }
+        })
+    }
+
+    /// Runs a service on the host's runtime while this thread waits.
+    fn wait(&self, answer: impl Future<Output = ServiceAnswer> + Send + 'static) -> ServiceAnswer {
+        self.run.core.runtime.wait(answer).unwrap_or_else(|| Err(interrupted()))
+    }
 }
 
 impl CallHost for Call<'_> {
@@ -201,24 +231,22 @@ impl CallHost for Call<'_> {
             protocol::DEFER => services::defer(self.run, &self.minicomponent.plugin, head, body),
             protocol::ANNOUNCE => services::announce(self.run, head, body),
             webhooks::FAN_OUT => webhooks::fan_out(self.run, head),
-            protocol::HTTP => {
-                let answer = self.run.core.runtime.wait(self.http(head, body.to_vec())?);
-                answer.unwrap_or_else(|| Err(PluginError::retryable("the host is stopping").with_code("interrupted")))
-            }
+            protocol::HTTP => self.wait(self.http(head, body.to_vec())?),
+            protocol::SLEEP => self.wait(self.sleep(head)?),
             _ => Err(PluginError::permanent(format!("this host has no service `{name}`: update Switchboard"))),
         }
     }
 
     fn service_async(&self, name: &str, head: Vec<u8>, body: Vec<u8>) -> ServiceFuture {
-        if name == protocol::HTTP {
-            return match self.http(&head, body) {
-                Ok(future) => Box::pin(future),
-                Err(error) => Box::pin(async { Err(error) }),
-            };
+        match name {
+            protocol::HTTP => started(self.http(&head, body)),
+            protocol::SLEEP => started(self.sleep(&head)),
+            // The other services answer at once.
+            _ => {
+                let answer = self.service(name, &head, &body);
+                Box::pin(async { answer })
+            }
         }
-        // The other services answer at once.
-        let answer = self.service(name, &head, &body);
-        Box::pin(async { answer })
     }
 
     fn time_left(&self) -> Duration {
@@ -227,6 +255,13 @@ impl CallHost for Call<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.options.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+}
+
+fn started(service: Result<impl Future<Output = ServiceAnswer> + Send + 'static, PluginError>) -> ServiceFuture {
+    match service {
+        Ok(future) => Box::pin(future),
+        Err(error) => Box::pin(async { Err(error) }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The behaviour that every engine has, as one suite.
 
+mod care;
+
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 
@@ -39,7 +41,7 @@ const CASES: &[Case] = &[
 
 /// Runs every case on a fresh store.
 pub(crate) fn run(fresh: Fresh<'_>) {
-    for (name, case) in CASES {
+    for (name, case) in CASES.iter().chain(care::CASES) {
         let (store, _alive) = fresh();
         let _named = Named(name);
         case(&*store);

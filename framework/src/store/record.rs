@@ -1,15 +1,19 @@
 //! What is stored.
 
 mod attempt;
+mod bulk;
 mod event;
 mod id;
+mod schedule;
 mod state;
 mod task;
 mod webhook;
 
 pub use attempt::{Attempt, AttemptResult};
+pub use bulk::{Bulk, BulkAction, BulkState, BulkStep, NewBulk, NotABulkAction};
 pub use event::{Event, NewEvent};
-pub use id::{EventId, Lease, OwnerId, TaskId, Timestamp, WebhookId};
+pub use id::{BulkId, EventId, Lease, OwnerId, TaskId, Timestamp, WebhookId};
+pub use schedule::{Schedule, TaskTemplate};
 pub(crate) use state::Move;
 pub use state::{NotAState, TaskState};
 pub use task::{

@@ -3,8 +3,11 @@
 //! One thread writes, and commits for all that wait at once; an accepted task is synced to disk before its caller hears of
 //! it. Readers have connections of their own and see a consistent state at any time, also from other processes.
 
+mod bulk;
 mod lock;
+mod prune;
 mod read;
+mod schedule;
 mod schema;
 mod write;
 mod writer;
@@ -17,9 +20,10 @@ use rusqlite::{Connection, OpenFlags};
 pub use lock::holder;
 
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Event, EventId, Lane, Lease, NewWebhook,
-    OwnerId, PluginValueStore, Receipt, Recovered, Started, Store, StoreError, StoreOpenError, Task, TaskCounts,
-    TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
+    Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkId, BulkState, BulkStep, BulkStore, Care, Claimed,
+    Ending, Event, EventId, Lane, Lease, NewBulk, NewWebhook, OwnerId, PluginValueStore, Receipt, Recovered, Retention,
+    Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter, TaskId,
+    TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
 };
 use lock::FolderLock;
 use writer::{Sync, Writer};
@@ -52,7 +56,7 @@ impl SqliteStore {
         let folder = path.parent().unwrap_or(Path::new("."));
         let lock = FolderLock::take(folder)?;
         let connection = schema::open(path)?;
-        let writer = Writer::start(connection)
+        let writer = Writer::start(connection, path.to_owned())
             .map_err(|source| StoreOpenError::Database { path: path.to_owned(), source: Box::new(source) })?;
         Ok(Self { writer, path: path.to_owned(), readers: Mutex::default(), lock: Mutex::new(Some(lock)) })
     }
@@ -220,6 +224,58 @@ impl PluginValueStore for SqliteStore {
         self.writer.submit(Sync::Full, move |connection| {
             write::set_plugin_value(connection, &plugin, &key, value.as_deref(), expires_at, now)
         })
+    }
+}
+
+impl ScheduleStore for SqliteStore {
+    fn put_schedule(&self, schedule: Schedule) -> Receipt<()> {
+        self.writer.submit(Sync::Full, move |connection| schedule::put(connection, &schedule))
+    }
+
+    fn remove_schedule(&self, name: String) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| schedule::remove(connection, &name))
+    }
+
+    fn pause_schedule(&self, name: String, paused: bool, next_at: Timestamp, now: Timestamp) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| schedule::pause(connection, &name, paused, next_at, now))
+    }
+
+    fn fire_schedule(
+        &self,
+        name: String,
+        slot: Timestamp,
+        next_at: Timestamp,
+        now: Timestamp,
+    ) -> Receipt<Option<AcceptedTask>> {
+        self.writer.submit(Sync::Full, move |connection| schedule::fire(connection, &name, slot, next_at, now))
+    }
+
+    fn schedules(&self) -> Result<Vec<Schedule>, StoreError> {
+        self.read(schedule::all)
+    }
+}
+
+impl BulkStore for SqliteStore {
+    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Bulk> {
+        self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk, now))
+    }
+
+    fn bulk_step(&self, id: BulkId, limit: u32, now: Timestamp) -> Receipt<Option<BulkStep>> {
+        self.writer.submit(Sync::Full, move |connection| bulk::step(connection, id, limit, now))
+    }
+
+    fn set_bulk_state(&self, id: BulkId, state: BulkState, now: Timestamp) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| bulk::set_state(connection, id, state, now))
+    }
+
+    fn bulks(&self) -> Result<Vec<Bulk>, StoreError> {
+        self.read(bulk::all)
+    }
+}
+
+impl Care for SqliteStore {
+    fn prune(&self, retention: Retention, limit: u32) -> Receipt<u32> {
+        self.writer.submit(Sync::Full, move |connection| prune::prune(connection, retention, limit))
     }
 }
 

@@ -238,16 +238,16 @@ impl<P: Plugin> TestHost<P> {
         self
     }
 
-    /// Sets the time until the deadline, 30 seconds unless set. It stands still, and scripted answers come even when
-    /// none is left.
+    /// Sets the time that a call has until its deadline, 30 seconds unless set. Only what the plugin sleeps passes, at
+    /// once; scripted answers come even when no time is left.
     #[must_use]
     pub fn time_left(self, time_left: Duration) -> Self {
         self.services.state().time_left = time_left;
         self
     }
 
-    /// Sets the host's clock, as time since the Unix epoch. It stands still: at 2026-01-01T00:00:00Z unless set. What the
-    /// plugin keeps expires by it, and deliveries are stamped with it.
+    /// Sets the host's clock, as time since the Unix epoch. It stands still unless the plugin sleeps: at
+    /// 2026-01-01T00:00:00Z unless set. What the plugin keeps expires by it, and deliveries are stamped with it.
     #[must_use]
     pub fn clock(self, since_epoch: Duration) -> Self {
         self.services.state().now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
@@ -380,6 +380,7 @@ impl<P: Plugin> TestHost<P> {
         };
         let handler = u32::try_from(index).expect("a plugin has at most 128 handlers");
         let services = Arc::clone(&self.services);
+        services.state().slept = Duration::ZERO;
         let result = logs::captured(&self.services, || match triggers[index].kind {
             HandlerKind::Async => executor::block_on(self.plugin.call_async(handler, services, input.to_vec())),
             _ => Some(self.plugin.call(handler, &*services, input)),
@@ -391,10 +392,16 @@ impl<P: Plugin> TestHost<P> {
         let Some(result) = result else {
             panic!(
                 "{number:05} `{name}` waits for something that does not come: only the host's own futures, such as \
-                 `send`, are ready in a test"
+                 `send` and `sleep`, are ready in a test"
             );
         };
         result.map(|output| output.to_vec())
+    }
+
+    /// Returns how long the plugin has slept in its last call. It has not kept the test waiting.
+    #[must_use]
+    pub fn slept(&self) -> Duration {
+        self.services.state().slept
     }
 
     /// Returns all requests that the plugin has made, in order.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use switchboard_plugin_api::host::{CallHost, PluginHost, ServiceAnswer, ServiceFuture};
 use switchboard_plugin_api::protocol::{
     self, AnnounceHead, DeferHead, HttpHead, HttpReply, KeepHead, KeyHead, MAX_DEFERRED_BYTES, MAX_EVENT_BODY_BYTES,
-    MAX_EVENT_NAME_BYTES, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES, RunInfo, TextHead, TriggerHead, TriggerReply,
-    TriggerValue,
+    MAX_EVENT_NAME_BYTES, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES, RunInfo, SleepHead, TextHead, TriggerHead,
+    TriggerReply, TriggerValue,
 };
 use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
@@ -117,6 +117,8 @@ pub(crate) struct State {
     pub(crate) showtime: BTreeMap<String, Vec<u8>>,
     pub(crate) run: RunInfo,
     pub(crate) time_left: Duration,
+    /// What the plugin has slept in this call.
+    pub(crate) slept: Duration,
     pub(crate) texts: Texts,
     /// Keys for which no language had a text.
     pub(crate) missing_texts: BTreeSet<String>,
@@ -162,6 +164,7 @@ impl Services {
                 showtime: BTreeMap::new(),
                 run,
                 time_left: TIME_LEFT,
+                slept: Duration::ZERO,
                 texts: Texts::default(),
                 missing_texts: BTreeSet::new(),
                 requests: Vec::new(),
@@ -325,6 +328,21 @@ impl Services {
         Ok((serde_json::to_vec(&head)?, answer.body))
     }
 
+    /// Is over at once, and the time with it.
+    fn sleep(&self, head: &[u8]) -> ServiceAnswer {
+        let head: SleepHead = serde_json::from_slice(head)?;
+        let time = Duration::from_millis(head.time_ms);
+        if self.is_cancelled() {
+            return Err(PluginError::retryable("the host is stopping").with_code("interrupted"));
+        }
+        let mut state = self.state();
+        let left = state.time_left.saturating_sub(state.slept);
+        state.slept += time.min(left);
+        let passed_ms = u64::try_from(time.min(left).as_millis()).unwrap_or(u64::MAX);
+        state.now_ms = state.now_ms.saturating_add_unsigned(passed_ms);
+        if time > left { Err(protocol::cut_short(time)) } else { Ok((Vec::new(), Vec::new())) }
+    }
+
     /// Runs code of the test. Its panic, such as a failed assertion, is the test's, not the plugin's.
     fn scripted<R>(&self, who: &str, script: impl FnOnce() -> R) -> Result<R, PluginError> {
         catch_unwind(AssertUnwindSafe(script))
@@ -353,6 +371,7 @@ impl CallHost for Services {
             protocol::KEPT_SET => self.kept_set(head, body),
             protocol::DEFER => self.defer(head, body),
             protocol::ANNOUNCE => self.announce(head, body),
+            protocol::SLEEP => self.sleep(head),
             _ => Err(PluginError::permanent(format!("this host has no service `{name}`: update Switchboard"))),
         }
     }
@@ -363,7 +382,8 @@ impl CallHost for Services {
     }
 
     fn time_left(&self) -> Duration {
-        self.state().time_left
+        let state = self.state();
+        state.time_left.saturating_sub(state.slept)
     }
 
     fn is_cancelled(&self) -> bool {

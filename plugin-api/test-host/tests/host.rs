@@ -43,6 +43,8 @@ impl Plugin for Probe {
         .add::<PublicTask>("log", Self::log)
         .add::<PublicTask>("panic", Self::panic)
         .add_async::<DeferredDelivery>("plain", Self::deliver)
+        .add_async::<PublicTask>("sleeps", Self::sleeps)
+        .add::<PublicTask>("sleeps_too", Self::sleeps_too)
         .add_async::<DeferredDelivery>("forever", Self::forever)
         .add_raw(ECHO, "echo", |_: &Self, _: &Context, input: &[u8]| Ok(input.to_vec()));
 
@@ -107,6 +109,18 @@ impl Probe {
         cx.http().deliver(&delivery).send().await?.delivered()
     }
 
+    /// Sleeps twice; the first error ends it.
+    async fn sleeps(&self, cx: &Context<'_>, _: Arguments) -> Result<TaskReply, PluginError> {
+        cx.sleep(Duration::from_secs(4)).await?;
+        let left = cx.time_left();
+        cx.sleep(Duration::from_micros(2_500_001)).await?;
+        Ok(TaskReply::text(format!("{left:?}")))
+    }
+
+    fn sleeps_too(&self, cx: &Context, _: Arguments) -> Result<TaskReply, PluginError> {
+        cx.sleep_blocking(Duration::from_secs(4)).map(|()| TaskReply::text("slept"))
+    }
+
     async fn forever(&self, _cx: &Context<'_>, _: Delivery) -> Result<Delivered, PluginError> {
         std::future::pending().await
     }
@@ -151,6 +165,25 @@ fn the_plugin_sees_what_the_test_sets() {
     assert_eq!(reply.data, expected);
     assert_eq!(host.showtime_value("seen"), Some(json!(5)));
     assert_eq!(host.showtime_value("other"), None);
+}
+
+#[test]
+fn a_plugin_that_sleeps_keeps_no_test_waiting_and_sees_the_time_pass() {
+    let host = TestHost::<Probe>::start().time_left(Duration::from_secs(10));
+    let reply = host.call::<PublicTask>("sleeps", &Arguments::default()).unwrap();
+    assert_eq!((reply.text.as_str(), host.slept()), ("6s", Duration::from_millis(6_501)));
+    assert_eq!(host.call::<PublicTask>("sleeps_too", &Arguments::default()).unwrap().text, "slept");
+    assert_eq!(host.slept(), Duration::from_secs(4), "each call has its own deadline");
+
+    let host = host.time_left(Duration::from_secs(3));
+    for name in ["sleeps", "sleeps_too"] {
+        let error = host.call::<PublicTask>(name, &Arguments::default()).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Retryable, Some("timeout_total")));
+        assert_eq!(error.to_string(), "the deadline of the call came before the wait of 4s was over");
+        assert_eq!(host.slept(), Duration::from_secs(3));
+    }
+    let error = host.cancelled(true).call::<PublicTask>("sleeps_too", &Arguments::default()).unwrap_err();
+    assert_eq!(error.code(), Some("interrupted"));
 }
 
 #[test]

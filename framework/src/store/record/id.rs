@@ -37,6 +37,10 @@ id!(
     WebhookId
 );
 id!(
+    /// Id of a bulk operation. Never used twice.
+    BulkId
+);
+id!(
     /// Who owns a subject and its webhooks; 0 is the whole site.
     OwnerId
 );

@@ -102,6 +102,31 @@ pub struct NewTask {
     pub hold: bool,
 }
 
+impl NewTask {
+    /// Returns a task that does what `task` did, once more and without retries. Replays of one task run one after the
+    /// other.
+    #[must_use]
+    pub fn replay_of(task: &Task, now: Timestamp) -> Self {
+        let origin = task.replay_of.unwrap_or(task.id);
+        Self {
+            event: task.event.clone(),
+            webhook: task.webhook,
+            number: task.number,
+            name: task.name.clone(),
+            key: format!("replay:{origin}"),
+            host: task.host.clone(),
+            payload: task.payload.clone(),
+            at: now,
+            run_at: now,
+            ordered: true,
+            schedule: Some(vec![Duration::ZERO]),
+            timeout: task.timeout,
+            replay_of: Some(origin),
+            ..Self::default()
+        }
+    }
+}
+
 /// Events and tasks for one commit.
 #[derive(Clone, Debug, Default)]
 pub struct Acceptance {

@@ -70,6 +70,22 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX task_unique ON task (unique_key, id) WHERE unique_key IS NOT NULL;
     CREATE INDEX task_order ON task (key, id) WHERE ordered = 1 AND state IN (0, 1, 2);
 ",
+    "
+    CREATE TABLE schedule (
+        name TEXT PRIMARY KEY, spec TEXT NOT NULL, zone TEXT NOT NULL, template TEXT NOT NULL, payload BLOB,
+        next_at INTEGER NOT NULL, paused INTEGER NOT NULL, last_at INTEGER, last_task INTEGER,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE bulk (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, action TEXT NOT NULL, filter TEXT NOT NULL, per_second INTEGER NOT NULL,
+        state TEXT NOT NULL, total INTEGER NOT NULL, seen INTEGER NOT NULL, changed INTEGER NOT NULL,
+        cursor INTEGER NOT NULL, last INTEGER NOT NULL, by TEXT, created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX task_ended ON task (state, updated_at) WHERE state >= 3;
+    CREATE INDEX event_at ON event (at);
+    CREATE INDEX attempt_immediate ON attempt (started_at) WHERE task IS NULL;
+",
 ];
 
 /// Opens the file for writing, after looking at it without SQLite, which would leave files of its own beside a foreign
@@ -137,11 +153,23 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Opens a file that was open before.
+pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    set_pragmas(&connection)?;
+    Ok(connection)
+}
+
+fn set_pragmas(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    set_pragmas(connection)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (migration, version) in MIGRATIONS.iter().zip(1_i64..).skip(usize::try_from(version).unwrap_or(0)) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

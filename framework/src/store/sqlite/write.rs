@@ -50,7 +50,7 @@ pub(super) fn accept(connection: &Connection, acceptance: &Acceptance) -> Result
     acceptance.tasks.iter().map(|task| accept_task(connection, task)).collect()
 }
 
-fn accept_task(connection: &Connection, task: &NewTask) -> Result<AcceptedTask, StoreError> {
+pub(super) fn accept_task(connection: &Connection, task: &NewTask) -> Result<AcceptedTask, StoreError> {
     if let Some(unique) = &task.unique
         && let Some(head) = find_unique(connection, unique, task.at)?
     {

@@ -1,13 +1,18 @@
 //! The one thread that writes. It takes whatever has come in the meantime and commits it together.
+//!
+//! After a commit that failed while it was written or synced, nobody knows what of the log is on disk: the operating system
+//! forgets a failed sync, and a second one that succeeds proves nothing. The thread then refuses everything until it has
+//! opened the file anew and moved the whole log into it, with syncs that succeed, so that a new log begins.
 
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::unwritable;
+use super::{schema, unwritable};
 use crate::store::{Receipt, StoreError};
 
 /// Most operations in one commit.
@@ -39,11 +44,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    /// `path` is the file of the connection, for opening it anew.
+    pub(super) fn start(connection: Connection, path: PathBuf) -> std::io::Result<Self> {
         let (jobs, inbox) = bounded(MAX_GROUP);
         let thread = std::thread::Builder::new()
             .name("switchboard-store".into())
-            .spawn(move || Group { connection, sync: Sync::Full }.work(&inbox))?;
+            .spawn(move || Group { connection, path, sync: Sync::Full, suspect: false }.work(&inbox))?;
         Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }
 
@@ -94,8 +100,11 @@ fn in_savepoint<V>(
 
 struct Group {
     connection: Connection,
+    path: PathBuf,
     /// What the connection is set to.
     sync: Sync,
+    /// A write or a sync failed: what the log has on disk is not known.
+    suspect: bool,
 }
 
 impl Group {
@@ -109,6 +118,13 @@ impl Group {
 
     fn commit(&mut self, jobs: Vec<Job>) {
         let sync = jobs.iter().map(|job| job.sync).max().unwrap_or(Sync::Full);
+        if self.suspect
+            && let Err(error) = self.begin_new_log()
+        {
+            let error = StoreError::Write { source: Arc::new(error) };
+            let tells: Vec<Tell> = jobs.into_iter().map(|job| (job.run)(Err(error.clone()))).collect();
+            return tells.into_iter().for_each(|tell| tell(Err(error.clone())));
+        }
         let begun = self.set_sync(sync).and_then(|()| self.execute("BEGIN IMMEDIATE"));
         let transaction = begun.map(|()| &self.connection).map_err(unwritable);
         let tells: Vec<Tell> = jobs.into_iter().map(|job| (job.run)(transaction.clone())).collect();
@@ -117,7 +133,11 @@ impl Group {
             return;
         }
         // An I/O error may have ended the transaction; a commit then says so.
-        let committed = self.execute("COMMIT").map_err(unwritable);
+        let committed = self.execute("COMMIT");
+        self.suspect = committed.as_ref().is_err_and(|error| {
+            matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt))
+        });
+        let committed = committed.map_err(unwritable);
         if committed.is_err() && !self.connection.is_autocommit() {
             // Should this fail as well, the next BEGIN does, and its group is told.
             let _ = self.execute("ROLLBACK");
@@ -125,6 +145,21 @@ impl Group {
         for tell in tells {
             tell(committed.clone());
         }
+    }
+
+    /// Opens the file anew and moves the whole log into it.
+    fn begin_new_log(&mut self) -> Result<(), NewLogError> {
+        let connection = schema::reopen(&self.path).map_err(|source| NewLogError::Open { source })?;
+        let busy: bool = connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|source| NewLogError::Checkpoint { source })?;
+        if busy {
+            return Err(NewLogError::Busy);
+        }
+        self.connection = connection;
+        self.sync = Sync::Full;
+        self.suspect = false;
+        Ok(())
     }
 
     fn set_sync(&mut self, sync: Sync) -> rusqlite::Result<()> {
@@ -139,4 +174,15 @@ impl Group {
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
+}
+
+/// Why writing cannot go on after a failed sync.
+#[derive(Debug, thiserror::Error)]
+enum NewLogError {
+    #[error("a write failed, and the database cannot be opened anew")]
+    Open { source: rusqlite::Error },
+    #[error("a write failed, and the log cannot be moved into the database")]
+    Checkpoint { source: rusqlite::Error },
+    #[error("a write failed, and the log cannot be moved into the database while another program reads it")]
+    Busy,
 }

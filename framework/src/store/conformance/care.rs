@@ -1,0 +1,178 @@
+//! Schedules, bulk operations and what goes when it is old.
+
+use super::*;
+use crate::store::{BulkAction, BulkState, NewBulk, Retention, Schedule, TaskTemplate};
+
+pub(super) const CASES: &[Case] = &[
+    ("a slot of a schedule is started once", schedules),
+    ("a schedule that is paused, changed or removed starts nothing", stopped_schedules),
+    ("a bulk operation goes over what matched and was there, step by step", bulk_steps),
+    ("a bulk operation is paused, resumed and cancelled", bulk_states),
+    ("a bulk replay leaves out tasks whose input is gone", bulk_replay),
+    ("what is old goes in batches, and events with their last task", pruning),
+    ("when too many have ended, the first go", pruning_by_count),
+];
+
+fn schedule(name: &str, next_at: i64) -> Schedule {
+    Schedule {
+        name: name.into(),
+        spec: "every 1m".into(),
+        zone: "UTC".into(),
+        template: TaskTemplate {
+            number: 21_500,
+            name: "n".into(),
+            key: "k".into(),
+            priority: Priority::High,
+            payload: Some(b"{}".to_vec()),
+            ..TaskTemplate::default()
+        },
+        next_at: Timestamp(next_at),
+        paused: false,
+        last_at: None,
+        last_task: None,
+        created_at: Timestamp(1),
+        updated_at: Timestamp(1),
+    }
+}
+
+fn fire(store: &dyn Store, slot: i64, next_at: i64) -> Option<AcceptedTask> {
+    store.fire_schedule("s".into(), Timestamp(slot), Timestamp(next_at), Timestamp(slot + 3)).wait().unwrap()
+}
+
+fn schedules(store: &dyn Store) {
+    store.put_schedule(schedule("s", 100)).wait().unwrap();
+    assert_eq!(store.schedules().unwrap(), [schedule("s", 100)]);
+    let first = fire(store, 100, 160).unwrap();
+    assert!(!first.known);
+    assert!(fire(store, 100, 160).is_none(), "another host was first");
+    let task = store.task(first.head.id).unwrap().unwrap();
+    assert_eq!(
+        (task.priority, task.payload.as_deref(), task.created_at),
+        (Priority::High, Some(&b"{}"[..]), Timestamp(103))
+    );
+    let stored = &store.schedules().unwrap()[0];
+    assert_eq!(
+        (stored.next_at, stored.last_at, stored.last_task),
+        (Timestamp(160), Some(Timestamp(100)), Some(task.id))
+    );
+    let second = fire(store, 160, 220).unwrap();
+    assert!(second.known && second.head.id == task.id, "the task of the slot before has not ended");
+    claim(store, 1);
+    let lease = start(store, task.id);
+    assert!(finish(store, task.id, lease, DONE));
+    assert!(!fire(store, 220, 280).unwrap().known);
+}
+
+fn stopped_schedules(store: &dyn Store) {
+    store.put_schedule(schedule("s", 100)).wait().unwrap();
+    let pause =
+        |paused, next_at| store.pause_schedule("s".into(), paused, Timestamp(next_at), Timestamp(5)).wait().unwrap();
+    assert!(pause(true, 100));
+    assert!(fire(store, 100, 160).is_none());
+    assert!(pause(false, 130));
+    assert!(fire(store, 100, 160).is_none());
+    assert!(fire(store, 130, 190).is_some());
+    store.put_schedule(schedule("s", 500)).wait().unwrap();
+    assert_eq!(store.schedules().unwrap()[0].last_at, Some(Timestamp(130)), "what was started last stays known");
+    assert!(store.remove_schedule("s".into()).wait().unwrap());
+    assert!(!store.remove_schedule("s".into()).wait().unwrap());
+    assert!(fire(store, 500, 560).is_none());
+}
+
+fn add_bulk(store: &dyn Store, action: BulkAction, filter: TaskFilter) -> crate::store::Bulk {
+    let new = NewBulk { action, filter, per_second: 10, by: Some("ada".into()) };
+    store.add_bulk(new, Timestamp(60)).wait().unwrap()
+}
+
+fn dead(name: &str) -> TaskFilter {
+    TaskFilter { state: Some(TaskState::Dead), name: Some(name.into()), ..TaskFilter::default() }
+}
+
+fn bulk_steps(store: &dyn Store) {
+    let ids: Vec<_> = (0..5).map(|_| task_in(store, TaskState::Dead)).collect();
+    let other = task_in(store, TaskState::Done);
+    let bulk = add_bulk(store, BulkAction::Retry, dead("none"));
+    assert_eq!((bulk.total, bulk.state, bulk.by.as_deref()), (5, BulkState::Running, Some("ada")));
+    let later = task_in(store, TaskState::Dead);
+    store.retry_task(ids[3], Timestamp(61)).wait().unwrap();
+    let step = |limit| store.bulk_step(bulk.id, limit, Timestamp(62)).wait().unwrap();
+    let first = step(2).unwrap();
+    assert_eq!((first.bulk.seen, first.bulk.changed, first.lanes.len()), (2, 2, 1));
+    assert_eq!(ids_in(store, TaskState::Ready), [ids[0], ids[1], ids[3]]);
+    let last = step(9).unwrap().bulk;
+    assert_eq!((last.state, last.seen, last.changed), (BulkState::Done, 4, 4));
+    assert!(step(9).is_none());
+    assert_eq!(ids_in(store, TaskState::Dead), [later], "it came after the operation");
+    assert_eq!(state(store, other), TaskState::Done);
+    assert_eq!(store.bulks().unwrap(), [last]);
+}
+
+fn bulk_states(store: &dyn Store) {
+    for _ in 0..3 {
+        accept_one(store, unheld(10, "a"));
+    }
+    let filter = TaskFilter { key: Some("a".into()), ..TaskFilter::default() };
+    let bulk = add_bulk(store, BulkAction::Cancel, filter);
+    let set = |state| store.set_bulk_state(bulk.id, state, Timestamp(62)).wait().unwrap();
+    let step = || store.bulk_step(bulk.id, 1, Timestamp(63)).wait().unwrap();
+    assert!(step().is_some());
+    assert!(set(BulkState::Paused));
+    assert!(step().is_none());
+    assert!(set(BulkState::Running));
+    assert!(step().is_some());
+    assert!(set(BulkState::Cancelled));
+    assert!(step().is_none() && !set(BulkState::Running), "what was ended does not go on");
+    assert_eq!((ids_in(store, TaskState::Dead).len(), ids_in(store, TaskState::Ready).len()), (2, 1));
+}
+
+fn bulk_replay(store: &dyn Store) {
+    let end = |keep_input| {
+        let id = accept_one(store, NewTask { hold: true, ..unheld(10, "a") });
+        let lease = start(store, id);
+        assert!(finish(store, id, lease, Ending::Done { keep_input }));
+        id
+    };
+    let (kept, _gone) = (end(true), end(false));
+    let bulk =
+        add_bulk(store, BulkAction::Replay, TaskFilter { state: Some(TaskState::Done), ..TaskFilter::default() });
+    let step = store.bulk_step(bulk.id, 10, Timestamp(70)).wait().unwrap().unwrap();
+    assert_eq!((step.bulk.seen, step.bulk.changed), (2, 1));
+    let replays = ids_in(store, TaskState::Ready);
+    let replay = store.task(replays[0]).unwrap().unwrap();
+    assert_eq!((replays.len(), replay.replay_of, replay.ordered), (1, Some(kept), true));
+    assert_eq!(state(store, kept), TaskState::Done, "the original keeps its end");
+}
+
+/// A retention that keeps everything.
+const ALL: Retention = Retention { done_before: Timestamp(0), dead_before: Timestamp(0), max_ended: u64::MAX };
+
+fn prune(store: &dyn Store, retention: Retention, limit: u32) -> u32 {
+    store.prune(retention, limit).wait().unwrap()
+}
+
+fn pruning(store: &dyn Store) {
+    // Everything that `result` ends, ends at 50; events are of 1.
+    let done = task_in(store, TaskState::Done);
+    let gone = store.task(done).unwrap().unwrap();
+    let dead = task_in(store, TaskState::Dead);
+    let waiting = task_in(store, TaskState::Waiting);
+    assert_eq!(prune(store, ALL, 10), 0);
+    assert_eq!(prune(store, Retention { done_before: Timestamp(50), ..ALL }, 10), 0, "not yet");
+    assert_eq!(prune(store, Retention { done_before: Timestamp(51), ..ALL }, 1), 1);
+    assert!(store.task(done).unwrap().is_none() && store.attempts(done).unwrap().is_empty());
+    assert!(store.event(&gone.event.clone().unwrap()).unwrap().is_some());
+    assert_eq!(prune(store, Retention { done_before: Timestamp(51), ..ALL }, 10), 1, "its event");
+    assert!(store.event(&gone.event.unwrap()).unwrap().is_none());
+    assert_eq!(state(store, dead), TaskState::Dead);
+    assert_eq!(prune(store, Retention { dead_before: Timestamp(51), ..ALL }, 10), 1);
+    assert!(store.task(dead).unwrap().is_none());
+    assert_eq!(prune(store, Retention { done_before: Timestamp(i64::MAX), ..ALL }, 10), 1, "the event of the dead one");
+    assert_eq!(state(store, waiting), TaskState::Waiting, "what has not ended stays, and its event");
+    assert!(store.event(&store.task(waiting).unwrap().unwrap().event.unwrap()).unwrap().is_some());
+}
+
+fn pruning_by_count(store: &dyn Store) {
+    let ids: Vec<_> = (0..5).map(|_| task_in(store, TaskState::Done)).collect();
+    assert_eq!(prune(store, Retention { max_ended: 3, ..ALL }, 10), 2);
+    assert_eq!(ids_in(store, TaskState::Done), ids[2..]);
+}
