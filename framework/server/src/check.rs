@@ -54,9 +54,12 @@ pub(crate) struct Check {
     /// Leave these checks out
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// Setting of the plugin; may be repeated
+    /// Setting of the plugin and of its webhooks, which are made up otherwise; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Variable of the environment in which the plugin is checked, otherwise nearly empty; may be repeated
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    environment: Vec<String>,
     /// Let warnings fail the check
     #[arg(long)]
     deny_warnings: bool,
@@ -95,6 +98,13 @@ enum Format {
     Json,
     /// For build servers
     Junit,
+}
+
+/// What the plugin finds around it.
+#[derive(Default)]
+struct Given {
+    settings: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
 }
 
 /// All that is known at the end.
@@ -146,8 +156,11 @@ pub(crate) fn run(arguments: &Check, json: bool) -> Result<ExitCode> {
         Some(seed) => seed,
         None => u64::from(getrandom::u32().map_err(|error| usage(format!("no seed can be chosen: {error}")))?),
     };
-    let settings = pairs(arguments.settings.clone())?;
-    let report = check(arguments, settings, seed)?;
+    let given = Given {
+        settings: pairs("--set KEY=VALUE", &arguments.settings)?,
+        environment: pairs("--env NAME=VALUE", &arguments.environment)?,
+    };
+    let report = check(arguments, given, seed)?;
     let text = match arguments.format {
         Format::Json => show::json(&report)?,
         _ if json => show::json(&report)?,
@@ -163,7 +176,7 @@ fn is_meant(id: &str, check: check::Check) -> bool {
     id.eq_ignore_ascii_case(check.id) || id.eq_ignore_ascii_case(letter)
 }
 
-fn check(arguments: &Check, settings: BTreeMap<String, String>, seed: u64) -> Result<Report> {
+fn check(arguments: &Check, given: Given, seed: u64) -> Result<Report> {
     let level = arguments.level.level();
     let wanted = |check: check::Check| {
         let named = |ids: &[String]| ids.iter().any(|id| is_meant(id, check));
@@ -180,7 +193,7 @@ fn check(arguments: &Check, settings: BTreeMap<String, String>, seed: u64) -> Re
         let timeout = Duration::from_secs(arguments.timeout);
         let mut workshop = process::Workshop::new(bytes, timeout).context("no folder can be made for the check")?;
         workshop.seed = seed;
-        workshop.settings = settings;
+        workshop.given = given;
         workshop.languages = languages_beside(&arguments.file);
         for check in workers {
             let begin = Instant::now();

@@ -295,7 +295,7 @@ fn command(sub: Sub) -> Result<Command> {
             Command::PluginResume { id, handler }
         }
         Sub::Webhook(Webhook::Add { owner, url, method, settings, events }) => {
-            Command::WebhookAdd { owner, url, method, settings: pairs(settings)?, events }
+            Command::WebhookAdd { owner, url, method, settings: pairs("--set KEY=VALUE", &settings)?, events }
         }
         Sub::Webhook(Webhook::List { owner }) => Command::WebhookList { owner },
         Sub::Webhook(Webhook::Show { id }) => Command::WebhookShow { id },
@@ -319,12 +319,14 @@ fn trigger_number(text: &str) -> Result<TriggerNumber> {
     text.parse().map_err(|error: switchboard::NotATriggerNumber| usage(error.to_string()))
 }
 
-pub(crate) fn pairs(settings: Vec<String>) -> Result<BTreeMap<String, String>> {
-    let pair = |setting: String| match setting.split_once('=') {
+/// Reads the values of an option that is written as `form`, such as `--set KEY=VALUE`.
+pub(crate) fn pairs(form: &str, values: &[String]) -> Result<BTreeMap<String, String>> {
+    let option = form.split(' ').next().unwrap_or(form);
+    let pair = |value: &String| match value.split_once('=') {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(usage(format!("`--set {setting}` has no `=`: write --set KEY=VALUE"))),
+        None => Err(usage(format!("`{option} {value}` has no `=`: write {form}"))),
     };
-    settings.into_iter().map(pair).collect()
+    values.iter().map(pair).collect()
 }
 
 fn text_argument(option: &str, value: String) -> Result<String> {

@@ -13,15 +13,13 @@ use switchboard_plugin_api::{
 
 use super::host::{Behaviour, CheckHost};
 use super::payloads;
-use super::worker::{Handler, Running, Session};
+use super::worker::{Handler, MAX_RESULT_BYTES, Running, Session};
 use crate::webhooks::check_form;
 
 /// How long a call may go on after its deadline.
 const AFTER_DEADLINE: Duration = Duration::from_secs(2);
 /// A result that is larger, in bytes, is more than anybody reads.
 const LARGE_RESULT_BYTES: usize = 1 << 20;
-/// A result that is larger, in bytes, is too much for one call.
-const MAX_RESULT_BYTES: usize = 16 << 20;
 const CALLS_FROM_ANOTHER_THREAD: usize = 10_000;
 const THREADS: usize = 8;
 const CALLS_PER_THREAD: usize = 250;
@@ -77,8 +75,13 @@ pub(super) fn hostile(session: &mut Session<'_>) {
 
 fn call_all_with(session: &mut Session<'_>, payloads: fn(u32) -> Vec<payloads::Named>) {
     let Some(running) = session.activate() else { return };
+    let until = session.until();
     for handler in session.handlers.clone() {
         for (what, payload) in payloads(handler.number) {
+            if Instant::now() > until {
+                session.report.note(format!("time was over before {handler} got {what}"));
+                return;
+            }
             let result = session.call_with(&running, &handler, &payload, what);
             if matches!(&result, Err(error) if error.to_string().trim().is_empty()) {
                 session
@@ -96,7 +99,9 @@ pub(super) fn results(session: &mut Session<'_>) {
         if result.len() > MAX_RESULT_BYTES {
             let found = format!("{handler} gives {} bytes, at most {MAX_RESULT_BYTES} are sensible", result.len());
             session.fail(found, "give a part, or a reference to the whole");
-        } else if result.len() > LARGE_RESULT_BYTES {
+            continue;
+        }
+        if result.len() > LARGE_RESULT_BYTES {
             session.warn(format!("{handler} gives {} bytes", result.len()), "give a part, or a reference to the whole");
         }
         if let Err(why) = judge_type(&handler, &result) {
@@ -132,8 +137,13 @@ fn judge_type(handler: &Handler, result: &Payload) -> Result<(), String> {
 pub(super) fn input_unchanged(session: &mut Session<'_>) {
     const GUARD: [u8; 64] = [0xa5; 64];
     let Some(running) = session.activate() else { return };
+    let until = session.until();
     for handler in session.handlers.clone() {
         for (what, payload) in payloads::hostile(handler.number) {
+            if Instant::now() > until {
+                session.report.note(format!("time was over before {handler} got {what}"));
+                return;
+            }
             let memory = [&GUARD[..], &payload, &GUARD].concat();
             let before = memory.clone();
             let input = &memory[GUARD.len()..memory.len() - GUARD.len()];

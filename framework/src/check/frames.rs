@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Finding;
 
+/// Longest text in a frame, in characters: a plugin may well panic with 64 MiB.
+const MAX_TEXT: usize = 600;
 /// Most findings that are written; a plugin that panics at everything is not described at length.
 const MAX_FINDINGS: usize = 20;
 
@@ -56,22 +58,22 @@ impl Report {
     }
 
     pub(super) fn at(&mut self, step: impl Into<String>) {
-        self.write(What::At(step.into()));
+        self.write(What::At(cut(step.into())));
     }
 
     pub(super) fn finding(&mut self, finding: Finding) {
         if self.findings < MAX_FINDINGS {
             self.findings += 1;
-            self.write(What::Finding(finding));
+            self.write(What::Finding(Finding { found: cut(finding.found), cause: finding.cause.map(cut), ..finding }));
         }
     }
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
-        self.write(What::Note(note.into()));
+        self.write(What::Note(cut(note.into())));
     }
 
     pub(super) fn skip(&mut self, why: impl Into<String>) {
-        self.write(What::Skip(why.into()));
+        self.write(What::Skip(cut(why.into())));
     }
 
     pub(super) fn kill(&mut self) {
@@ -83,6 +85,14 @@ impl Report {
         self.process = std::process::id();
         self.write(What::Goodbye);
     }
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// What a process wrote while it did a check.
@@ -133,6 +143,12 @@ impl Heard {
 mod tests {
     use super::super::Status;
     use super::*;
+
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(cut("é".repeat(MAX_TEXT)), "é".repeat(MAX_TEXT));
+        assert_eq!(cut("é".repeat(MAX_TEXT + 1)), "é".repeat(MAX_TEXT) + "…");
+    }
 
     #[test]
     fn what_is_written_is_what_is_heard_also_when_it_ends_in_the_middle() {

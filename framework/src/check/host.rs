@@ -1,13 +1,18 @@
 //! The host that a plugin sees while it is checked. Nothing that it asks for leaves the process.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use switchboard_plugin_api::PluginError;
-use switchboard_plugin_api::host::{CallHost, PluginHost, ServiceAnswer, ServiceFuture};
-use switchboard_plugin_api::protocol::{self, HttpReply, KeyHead, RunInfo, TextHead, TriggerReply};
+use switchboard_plugin_api::host::{CallHost, PluginHost, RunningPlugin, ServiceAnswer, ServiceFuture};
+use switchboard_plugin_api::protocol::{
+    self, HttpReply, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+};
+use switchboard_plugin_api::{HandlerKind, PluginError};
+
+use super::worker::Handler;
 
 use crate::language::{Argument, Languages};
 
@@ -40,11 +45,11 @@ const TIME_LEFT_MS: u64 = 30_000;
 /// A host in which nothing is real.
 pub(super) struct CheckHost {
     behaviour: Mutex<Behaviour>,
-    /// Settings of the plugin.
+    /// Settings that were given; they are those of the plugin and of every webhook.
     settings: BTreeMap<String, String>,
     /// What every setting is, when a check asks for odd ones.
     every_setting: Mutex<Option<String>>,
-    /// Settings of the webhook in a delivery.
+    /// Settings made up for the webhook in a delivery.
     of_webhook: Mutex<BTreeMap<String, String>>,
     values: Mutex<BTreeMap<String, Vec<u8>>>,
     languages: Languages,
@@ -52,6 +57,21 @@ pub(super) struct CheckHost {
     time_left_ms: AtomicU64,
     cancelled: AtomicBool,
     gate: Gate,
+    /// The plugin itself, whose triggers it can fire.
+    own: OnceLock<Own>,
+}
+
+struct Own {
+    /// Weak, because the plugin holds the host.
+    plugin: Weak<RunningPlugin>,
+    handlers: Vec<Handler>,
+}
+
+/// How many triggers may lie around one another, as in a real host.
+const MAX_DEPTH: u32 = 16;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Lets calls wait, and tells how many do.
@@ -78,7 +98,14 @@ impl CheckHost {
             time_left_ms: AtomicU64::new(TIME_LEFT_MS),
             cancelled: AtomicBool::new(false),
             gate: Gate::default(),
+            own: OnceLock::new(),
         }
+    }
+
+    /// Lets the plugin fire its own synchronous handlers, as it can in a real host.
+    pub(super) fn let_it_fire(&self, plugin: &Arc<RunningPlugin>, handlers: Vec<Handler>) {
+        // A host is made for one plugin, so nothing is there yet.
+        let _ = self.own.set(Own { plugin: Arc::downgrade(plugin), handlers });
     }
 
     pub(super) fn behave(&self, behaviour: Behaviour) {
@@ -128,7 +155,7 @@ impl CheckHost {
     fn setting(&self, head: &[u8]) -> ServiceAnswer {
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
         let odd = lock(&self.every_setting).clone();
-        let own = || lock(&self.of_webhook).get(&*head.key).or_else(|| self.settings.get(&*head.key)).cloned();
+        let own = || self.settings.get(&*head.key).cloned().or_else(|| lock(&self.of_webhook).get(&*head.key).cloned());
         Ok(found(odd.or_else(own).map(String::into_bytes)))
     }
 
@@ -144,6 +171,30 @@ impl CheckHost {
         Ok((Vec::new(), self.languages.text(&self.plugin, DEFAULT_LANGUAGE, &head.key, &arguments).into_bytes()))
     }
 
+    fn trigger(&self, head: &TriggerHead<'_>, body: &[u8]) -> ServiceAnswer {
+        let mut reply = TriggerReply::default();
+        if DEPTH.get() == MAX_DEPTH {
+            return Err(PluginError::permanent(format!("triggers are nested more than {MAX_DEPTH} deep")));
+        }
+        if let Some((plugin, handlers)) = self.own.get().and_then(|own| Some((own.plugin.upgrade()?, &own.handlers))) {
+            let meant = |handler: &&Handler| {
+                handler.number == head.number && head.name.as_ref().is_none_or(|name| *name == handler.name)
+            };
+            for handler in handlers.iter().filter(meant).filter(|handler| handler.kind == HandlerKind::Sync) {
+                DEPTH.set(DEPTH.get() + 1);
+                let result = plugin.call(handler.index, self, body);
+                DEPTH.set(DEPTH.get() - 1);
+                let mut value = TriggerValue { name: handler.name.clone(), ..TriggerValue::default() };
+                match result {
+                    Ok(output) => value.value = serde_json::from_slice(&output).ok(),
+                    Err(error) => value.error = Some(error.to_string()),
+                }
+                reply.values.push(value);
+            }
+        }
+        Ok((serde_json::to_vec(&reply)?, Vec::new()))
+    }
+
     fn works(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
         let key = |head| serde_json::from_slice::<KeyHead<'_>>(head).map(|head| head.key.into_owned());
         match name {
@@ -154,7 +205,7 @@ impl CheckHost {
                 lock(&self.values).insert(key(head)?, body.to_vec());
                 Ok((Vec::new(), Vec::new()))
             }
-            protocol::TRIGGER => Ok((serde_json::to_vec(&TriggerReply::default())?, Vec::new())),
+            protocol::TRIGGER => self.trigger(&serde_json::from_slice(head)?, body),
             protocol::RUN => {
                 let mut run = RunInfo::default();
                 DEFAULT_LANGUAGE.clone_into(&mut run.language);

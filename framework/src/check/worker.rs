@@ -18,6 +18,15 @@ use super::host::CheckHost;
 use super::{Finding, Status, catalogue, payloads};
 use crate::plugins;
 
+/// A result that is larger, in bytes, is too much for one call, and is not read.
+pub(super) const MAX_RESULT_BYTES: usize = 16 << 20;
+
+/// What a payload such as a host sends is called.
+const SAMPLE: &str = "a sample payload";
+
+/// A longer message, in bytes, is no sentence.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
 /// What a process is started for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -32,7 +41,7 @@ pub struct Job {
     pub languages: Option<PathBuf>,
     /// File to which is written what is found.
     pub report: PathBuf,
-    /// Settings of the plugin.
+    /// Settings of the plugin and of its webhooks; what is not here is made up for a webhook.
     pub settings: BTreeMap<String, String>,
     /// Where random payloads start.
     pub seed: u64,
@@ -85,6 +94,8 @@ pub fn perform(job: &Job) -> io::Result<()> {
     });
     let handlers = handlers.collect();
     let causes = job.known.iter().cloned().collect();
+    // With the first thread the C library installs signal handlers of its own, which are no plugin's.
+    let _ = std::thread::spawn(|| {}).join();
     let mut session = Session { job, report: Report::open(&job.report)?, manifest, handlers, runtime, causes };
     work(&mut session);
     session.report.goodbye();
@@ -119,7 +130,7 @@ pub(super) struct Session<'a> {
 
 /// A plugin that was started.
 pub(super) struct Running {
-    pub(super) plugin: RunningPlugin,
+    pub(super) plugin: Arc<RunningPlugin>,
     pub(super) host: Arc<CheckHost>,
     /// Settings for a delivery, by the name of its auth method.
     settings: BTreeMap<String, BTreeMap<String, String>>,
@@ -158,7 +169,11 @@ impl Session<'_> {
         self.report.at("starting the plugin (`Plugin::new`)");
         module.set_log_level(log::LevelFilter::Trace);
         match module.start(Arc::<CheckHost>::clone(host)) {
-            Ok(plugin) => Some(Running { plugin, host: Arc::clone(host), settings: BTreeMap::new() }),
+            Ok(plugin) => {
+                let plugin = Arc::new(plugin);
+                host.let_it_fire(&plugin, self.handlers.clone());
+                Some(Running { plugin, host: Arc::clone(host), settings: BTreeMap::new() })
+            }
             Err(error) => {
                 self.fail(
                     error.to_string(),
@@ -182,7 +197,9 @@ impl Session<'_> {
         for handler in self.handlers.clone() {
             if handler.number == LanguageInit::NUMBER.get() {
                 // An error is for the check of sample payloads to find.
-                if let Ok(files) = self.call(&running, &handler, &payloads::sample(handler.number)) {
+                if let Ok(files) = self.call(&running, &handler, &payloads::sample(handler.number))
+                    && files.len() <= MAX_RESULT_BYTES
+                {
                     for file in serde_json::from_slice::<LanguageFiles>(&files).unwrap_or_default().files {
                         let _ = running.host.languages().add(&self.manifest.id, &file.language, &file.fluent);
                     }
@@ -192,6 +209,7 @@ impl Session<'_> {
         for handler in self.handlers.clone() {
             if handler.number == WebhookRegistration::NUMBER.get()
                 && let Ok(form) = self.call(&running, &handler, &payloads::sample(handler.number))
+                && form.len() <= MAX_RESULT_BYTES
                 && let Ok(form) = serde_json::from_slice::<AuthMethod>(&form)
             {
                 let settings = form.fields.iter().map(|field| (field.key.clone(), setting_for(field))).collect();
@@ -203,7 +221,7 @@ impl Session<'_> {
 
     /// Calls a handler, and notes before that it does.
     pub(super) fn call(&mut self, running: &Running, handler: &Handler, input: &[u8]) -> Result<Payload, PluginError> {
-        self.call_with(running, handler, input, "a sample payload")
+        self.call_with(running, handler, input, SAMPLE)
     }
 
     /// Calls a handler with a payload that has a name.
@@ -233,15 +251,33 @@ impl Session<'_> {
 
     /// A panic is wrong in every check.
     pub(super) fn judge(&mut self, handler: &Handler, what: &str, result: &Result<Payload, PluginError>) {
-        if let Err(error) = result
-            && error.kind() == ErrorKind::Panic
-        {
+        let Err(error) = result else { return };
+        self.judge_message(handler, what, &error.to_string());
+        if error.kind() == ErrorKind::Panic {
             let cause = format!("{handler} panicked at {}", error.place().unwrap_or("an unknown place"));
             if self.causes.insert(cause.clone()) {
                 let found = format!("{handler} {error} (with {what})");
                 let advice = "return a `PluginError` instead: a panic leaves half-done state behind";
                 self.report.finding(Finding::new(Status::Fail, found, advice).because_of(cause));
             }
+        }
+    }
+
+    /// What an error says is shown to people, in a list and in a log.
+    ///
+    /// A message that repeats what stood in a hostile payload is none of the plugin's own.
+    fn judge_message(&mut self, handler: &Handler, what: &str, message: &str) {
+        let (kind, found) = if message.len() > MAX_MESSAGE_BYTES {
+            ("length", format!("fails with a message of {} bytes", message.len()))
+        } else if what == SAMPLE && message.chars().any(|one| one.is_control() && one != '\n') {
+            ("control", "fails with control characters in its message".to_owned())
+        } else {
+            return;
+        };
+        let cause = format!("{handler} message {kind}");
+        if self.causes.insert(cause.clone()) {
+            let advice = "say in one sentence what is wrong; a host cuts and escapes the rest";
+            self.report.finding(Finding::new(Status::Warn, format!("{handler} {found}"), advice).because_of(cause));
         }
     }
 

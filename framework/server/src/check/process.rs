@@ -1,6 +1,5 @@
 //! One process for one check: started, watched, killed with all its children, and heard.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -13,6 +12,7 @@ use anyhow::{Context, Result};
 use switchboard::check::{self, Check, Finding, Heard, Job, Outcome, Status};
 use tempfile::TempDir;
 
+use super::Given;
 use crate::cli::usage;
 
 /// Pause between two looks at a running process.
@@ -37,7 +37,7 @@ pub(super) struct Workshop {
     copies: [PathBuf; 2],
     timeout: Duration,
     pub(super) seed: u64,
-    pub(super) settings: BTreeMap<String, String>,
+    pub(super) given: Given,
     pub(super) languages: Option<PathBuf>,
     /// Causes of what was found so far.
     known: Vec<String>,
@@ -65,7 +65,7 @@ impl Workshop {
         for copy in &copies {
             fs::write(copy, library)?;
         }
-        Ok(Self { folder, copies, timeout, seed: 0, settings: BTreeMap::new(), languages: None, known: Vec::new() })
+        Ok(Self { folder, copies, timeout, seed: 0, given: Given::default(), languages: None, known: Vec::new() })
     }
 
     /// Does one check.
@@ -89,43 +89,44 @@ impl Workshop {
             Traces { report: place.join("report"), stdout: place.join("stdout"), stderr: place.join("stderr") };
         let mut job = Job::new(check.id, self.copies.clone(), traces.report.clone());
         job.languages.clone_from(&self.languages);
-        job.settings.clone_from(&self.settings);
+        job.settings.clone_from(&self.given.settings);
         job.known.clone_from(&self.known);
         job.seed = self.seed;
         job.timeout = self.timeout;
         job.kills = kills;
-        let mut child = start(&work, &traces, &job).context("cannot start a process for the check")?;
+        let mut child = self.start(&work, &traces, &job).context("cannot start a process for the check")?;
         let end = wait(&mut child, self.timeout).context("cannot wait for the process of the check")?;
         Ok(judge(check, &end, &traces, self.timeout))
+    }
+
+    fn start(&self, work: &Path, traces: &Traces, job: &Job) -> io::Result<Child> {
+        let kept = ENVIRONMENT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["plugin", "check-worker"])
+            .env_clear()
+            .envs(kept)
+            .envs(&self.given.environment)
+            .env("HOME", work)
+            .env("TMPDIR", work)
+            .current_dir(work)
+            .stdin(Stdio::piped())
+            .stdout(File::create(&traces.stdout)?)
+            .stderr(File::create(&traces.stderr)?);
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A process that is gone already has no goodbye, which is found below.
+            let _ = stdin.write_all(&serde_json::to_vec(job)?);
+        }
+        Ok(child)
     }
 }
 
 enum Attempt {
     Over(Outcome),
     AskedToBeKilled,
-}
-
-fn start(work: &Path, traces: &Traces, job: &Job) -> io::Result<Child> {
-    let kept = ENVIRONMENT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["plugin", "check-worker"])
-        .env_clear()
-        .envs(kept)
-        .env("HOME", work)
-        .env("TMPDIR", work)
-        .current_dir(work)
-        .stdin(Stdio::piped())
-        .stdout(File::create(&traces.stdout)?)
-        .stderr(File::create(&traces.stderr)?);
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A process that is gone already has no goodbye, which is found below.
-        let _ = stdin.write_all(&serde_json::to_vec(job)?);
-    }
-    Ok(child)
 }
 
 /// Waits for the end of a process and kills what is left of its group.
