@@ -15,8 +15,11 @@ struct Checked {
 
 fn command(file: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(switchboard());
-    // Other tests load the machine; a check that hangs still ends.
-    command.args(["plugin", "check", "--timeout", "300"]).args(arguments).arg(file);
+    command.args(["plugin", "check"]).args(arguments).arg(file);
+    if !arguments.contains(&"--timeout") {
+        // Other tests load the machine; a check that hangs still ends.
+        command.args(["--timeout", "300"]);
+    }
     command
 }
 
@@ -210,4 +213,86 @@ fn a_command_line_that_cannot_be_used_says_why() {
     }
     let help = Command::new(switchboard()).args(["plugin", "check", "--help"]).output().unwrap();
     assert!(String::from_utf8_lossy(&help.stdout).contains("4  a check took longer than it may"), "{help:?}");
+}
+
+/// Does one check of the fixture `evil` while it commits a fault.
+fn commit(fault: u32, id: &str, timeout: &str) -> Checked {
+    let variable = format!("SWITCHBOARD_EVIL={fault}");
+    check(library("fixture_evil"), &["--only", id, "--timeout", timeout, "--env", &variable, "--seed", "1"])
+}
+
+#[test]
+fn a_plugin_that_ends_its_process_is_a_crash_whatever_the_exit_status() {
+    for (fault, id, text) in [
+        (2, "D3", "starting the plugin"),
+        (3, "D3", "with exit status 0 while starting the plugin"),
+        (34, "F1", "calling 06000 `evil` with a sample payload"),
+        (35, "F1", "calling 06000 `evil` with a sample payload"),
+        (37, "F1", "with exit status 0 while calling 06000 `evil`"),
+        (38, "F1", "calling 06000 `evil` with a sample payload"),
+    ] {
+        let checked = commit(fault, id, "300");
+        assert_eq!((checked.code, checked.with("crash")), (3, vec![id]), "fault {fault}: {}", checked.report);
+        let findings = checked.row(id)["findings"].to_string();
+        assert!(findings.contains(text), "fault {fault}: {findings}");
+    }
+}
+
+#[test]
+fn a_plugin_that_never_answers_is_killed_and_nothing_of_it_is_left() {
+    for (fault, id) in [(4, "D3"), (8, "D1"), (42, "F1"), (43, "F1")] {
+        let folder = tempfile::tempdir().unwrap();
+        let variable = format!("SWITCHBOARD_EVIL={fault}");
+        let mut command = Command::new(switchboard());
+        command.args(["plugin", "check", "--json", "--timeout", "1", "--only", id, "--env", &variable]);
+        let output = command.arg(library("fixture_evil")).env("TMPDIR", folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "fault {fault}: {output:?}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["checks"][0]["status"], "timeout", "fault {fault}: {report}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "fault {fault}");
+    }
+}
+
+#[test]
+fn what_a_handler_gives_or_panics_with_is_found() {
+    for (fault, id, text) in [
+        (1, "D3", "evil panics in its constructor"),
+        (9, "F1", "00005 `evil` panicked at"),
+        (16, "F5", "a format that this host does not know"),
+        (17, "F5", "not of the type of its trigger"),
+        (22, "F1", "evil panics on purpose"),
+        (26, "F1", "panicked at"),
+        (6, "D3", "writes to standard output"),
+        (11, "I1", "cannot be used"),
+        (14, "I1", "nests too deep"),
+    ] {
+        let checked = commit(fault, id, "300");
+        assert_eq!(checked.code, 1, "fault {fault}: {}", checked.report);
+        checked.failed(id, &[text]);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_plugin_does_to_its_process_is_seen() {
+    for (fault, id, text) in [
+        (47, "H7", "still open"),
+        (48, "H1", "the locale of the process was `C` and is"),
+        (49, "H3", "the working directory was"),
+        (50, "H4", "the umask was"),
+        (51, "H5", "environment variables were changed"),
+        (52, "H2", "signals"),
+        (53, "H12", "standard output"),
+        (54, "H7", "closed, although the host's"),
+        (5, "H9", "100 threads go on"),
+    ] {
+        let checked = commit(fault, id, "300");
+        assert_eq!(checked.code, 1, "fault {fault}: {}", checked.report);
+        checked.failed(id, &[text]);
+        // Without the fault the same plugin passes the same check.
+        assert_eq!(commit(0, id, "300").with("pass"), [id]);
+    }
+    let checked = commit(45, "H13", "20");
+    assert_eq!((checked.code, checked.with("warn")), (0, vec!["H13"]), "{}", checked.report);
+    assert_eq!(commit(0, "H13", "20").with("pass"), ["H13"]);
 }
