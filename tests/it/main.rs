@@ -13,6 +13,7 @@ mod durability;
 mod evil;
 mod evolution;
 mod from_inside;
+mod guide;
 mod house;
 mod isolation;
 mod library;

@@ -14,6 +14,7 @@ use crate::check::{self, Check};
 use crate::command::{self, Command, LogQuery, TaskQuery};
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
+use crate::receive::{self, Receive};
 use crate::scaffold::{self, Kind};
 use crate::{control, demo, output, serve};
 
@@ -69,6 +70,8 @@ enum Sub {
     /// Read the logs
     #[command(subcommand)]
     Log(Log),
+    /// Receive webhooks on this machine and show each request, to try things out (until SIGINT or SIGTERM)
+    Receive(Receive),
     /// Show the main job in one go, on a fresh data folder and a local receiver
     Demo {
         /// How many events to announce
@@ -251,6 +254,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     }
     let data = cli.data.unwrap_or_else(|| PathBuf::from("switchboard-data"));
     let reply = match cli.command {
+        Sub::Receive(receive) => return receive::run(&receive, cli.json),
         Sub::Serve { listen } => return serve::run(&data, listen),
         Sub::Plugin(Plugin::New { name, kind, dir, api }) => scaffold::new_plugin(&name, kind, &dir, api)?,
         Sub::Plugin(Plugin::Dev(dev)) => return dev::run(dev, &data, cli.json),
@@ -307,6 +311,7 @@ fn command(sub: Sub) -> Result<Command> {
         Sub::Task(Task::Show { id }) => Command::TaskShow { id },
         Sub::Task(Task::Retry { id }) => Command::TaskRetry { id },
         Sub::Serve { .. }
+        | Sub::Receive(_)
         | Sub::Demo { .. }
         | Sub::Log(_)
         | Sub::Plugin(Plugin::New { .. } | Plugin::Dev(_) | Plugin::Check(_) | Plugin::CheckWorker) => {

@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod exit;
 mod output;
+mod receive;
 mod scaffold;
 mod serve;
 
