@@ -62,8 +62,8 @@ pub use suspension::{ResumeError, Suspension};
 pub use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
 pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 pub use switchboard_plugin_api::{
-    API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FormField, HandlerKind, NotATriggerNumber,
-    PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
+    API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FieldProblem, FormField, HandlerKind,
+    NotATriggerNumber, PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
 };
 pub use tasks::{TaskError, Tasks};
 pub use webhooks::{AnnounceError, EventKind, Method, Problem, WebhookDraft, WebhookError, Webhooks, event_catalogue};

@@ -11,6 +11,7 @@ pub(crate) mod event;
 mod fan_out;
 mod methods;
 mod records;
+mod validation;
 
 pub use catalogue::{EventKind, event_catalogue};
 pub use event::AnnounceError;

@@ -249,8 +249,8 @@ pub mod prelude {
     pub use crate::{
         Arguments, AuthMethod, Context, DeferredDelivery, Delivered, Delivery, ErrorKind, Exported, FieldFormat,
         FormField, Host, ImmediateDelivery, LanguageFiles, LanguageInit, LanguageRequest, Plugin, PluginError,
-        PluginInfo, PublicTask, RegistrationRequest, Registry, TaskReply, Trigger, TriggerNumber, WebhookRegistration,
-        export_plugin, log,
+        PluginInfo, PublicTask, RegistrationRequest, Registry, TaskReply, Trigger, TriggerNumber, Validation,
+        ValidationRequest, WebhookRegistration, WebhookValidation, export_plugin, log,
     };
 }
 

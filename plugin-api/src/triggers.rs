@@ -14,6 +14,7 @@ mod language_init;
 mod public_task;
 mod run_end;
 mod webhook_registration;
+mod webhook_validation;
 
 pub use delivery::{DeferredDelivery, Delivered, Delivery, DeliveryMode, ImmediateDelivery};
 pub use language_init::{LanguageFile, LanguageFiles, LanguageInit, LanguageRequest};
@@ -22,6 +23,7 @@ pub use run_end::{AfterRun, Announced, EndOfRun, RunEnd};
 pub use webhook_registration::{
     AuthMethod, FieldFormat, FieldOption, FormField, RegistrationRequest, WebhookRegistration,
 };
+pub use webhook_validation::{FieldProblem, Validation, ValidationRequest, WebhookValidation};
 
 /// Ties a trigger number to the types that cross the boundary under it.
 ///
@@ -92,6 +94,13 @@ const fn row(number: u32, name: &'static str, access: AccessLevel) -> TriggerRow
     TriggerRow { number: TriggerNumber::new(number), name, access, since: "1.0" }
 }
 
+impl TriggerRow {
+    const fn since(mut self, version: &'static str) -> Self {
+        self.since = version;
+        self
+    }
+}
+
 /// Every number that the framework fires or reserves, in order.
 pub const TABLE: &[TriggerRow] = &[
     row(LanguageInit::NUMBER.get(), "LanguageInit", AccessLevel::ADMINISTRATOR),
@@ -100,6 +109,7 @@ pub const TABLE: &[TriggerRow] = &[
     row(6_002, "-", AccessLevel::MANAGER),
     row(6_005, "-", AccessLevel::REGISTERED),
     row(WebhookRegistration::NUMBER.get(), "WebhookRegistration", AccessLevel::ADMINISTRATOR),
+    row(WebhookValidation::NUMBER.get(), "WebhookValidation", AccessLevel::ADMINISTRATOR).since("1.1"),
     row(ImmediateDelivery::NUMBER.get(), "ImmediateDelivery", AccessLevel::ADMINISTRATOR),
     row(DeferredDelivery::NUMBER.get(), "DeferredDelivery", AccessLevel::ADMINISTRATOR),
     row(16_000, "-", AccessLevel::ADMINISTRATOR),

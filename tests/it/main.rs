@@ -23,3 +23,4 @@ mod plugin_folder;
 mod released;
 mod suspension;
 mod trigger_table;
+mod validation;

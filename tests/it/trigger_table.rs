@@ -7,7 +7,7 @@ use std::path::Path;
 
 use switchboard_plugin_api::{
     AfterRun, DeferredDelivery, EndOfRun, ImmediateDelivery, LanguageInit, PublicTask, TABLE, Trigger,
-    WebhookRegistration, access_level,
+    WebhookRegistration, WebhookValidation, access_level,
 };
 
 /// Returns the rows of the table by the names of its columns.
@@ -57,6 +57,7 @@ fn the_table_names_the_types_of_every_typed_trigger() {
         typed::<LanguageInit>(),
         typed::<PublicTask>(),
         typed::<WebhookRegistration>(),
+        typed::<WebhookValidation>(),
         typed::<ImmediateDelivery>(),
         typed::<DeferredDelivery>(),
         typed::<AfterRun>(),

@@ -159,6 +159,9 @@ enum Webhook {
         /// Event that it gets; may be repeated; all without it
         #[arg(long = "event", value_name = "E")]
         events: Vec<String>,
+        /// Language in which the auth method says what is wrong
+        #[arg(long)]
+        lang: Option<String>,
     },
     /// List webhooks
     List {
@@ -298,8 +301,9 @@ fn command(sub: Sub) -> Result<Command> {
             let handler = number.as_deref().map(trigger_number).transpose()?.zip(name);
             Command::PluginResume { id, handler }
         }
-        Sub::Webhook(Webhook::Add { owner, url, method, settings, events }) => {
-            Command::WebhookAdd { owner, url, method, settings: pairs("--set KEY=VALUE", &settings)?, events }
+        Sub::Webhook(Webhook::Add { owner, url, method, settings, events, lang }) => {
+            let settings = pairs("--set KEY=VALUE", &settings)?;
+            Command::WebhookAdd { owner, url, method, settings, events, language: lang }
         }
         Sub::Webhook(Webhook::List { owner }) => Command::WebhookList { owner },
         Sub::Webhook(Webhook::Show { id }) => Command::WebhookShow { id },

@@ -21,21 +21,57 @@ use crate::exit::{CommandFailed, FAILED, MISSING, NOT_DELIVERED, USAGE};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    Emit { event: String, owner: i64, data: String, task: Option<String>, wait_seconds: Option<u64> },
-    Trigger { number: TriggerNumber, name: Option<String>, payload: String, lang: Option<String> },
+    Emit {
+        event: String,
+        owner: i64,
+        data: String,
+        task: Option<String>,
+        wait_seconds: Option<u64>,
+    },
+    Trigger {
+        number: TriggerNumber,
+        name: Option<String>,
+        payload: String,
+        lang: Option<String>,
+    },
     Triggers,
     PluginList,
     PluginRescan,
-    PluginResume { id: String, handler: Option<(TriggerNumber, String)> },
-    WebhookAdd { owner: i64, url: String, method: String, settings: BTreeMap<String, String>, events: Vec<String> },
-    WebhookList { owner: Option<i64> },
-    WebhookShow { id: i64 },
-    WebhookEnable { id: i64, enabled: bool },
-    WebhookRemove { id: i64 },
-    WebhookMethods { lang: Option<String> },
+    PluginResume {
+        id: String,
+        handler: Option<(TriggerNumber, String)>,
+    },
+    WebhookAdd {
+        owner: i64,
+        url: String,
+        method: String,
+        settings: BTreeMap<String, String>,
+        events: Vec<String>,
+        language: Option<String>,
+    },
+    WebhookList {
+        owner: Option<i64>,
+    },
+    WebhookShow {
+        id: i64,
+    },
+    WebhookEnable {
+        id: i64,
+        enabled: bool,
+    },
+    WebhookRemove {
+        id: i64,
+    },
+    WebhookMethods {
+        lang: Option<String>,
+    },
     TaskList(TaskQuery),
-    TaskShow { id: i64 },
-    TaskRetry { id: i64 },
+    TaskShow {
+        id: i64,
+    },
+    TaskRetry {
+        id: i64,
+    },
 }
 
 /// Which tasks to list.
@@ -116,8 +152,8 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             let rows: Vec<Value> = resumed.iter().map(show::suspension_json).collect();
             Reply::new(json!({ "plugin": id, "resumed": rows }), show::resumed(&id, &resumed))
         }
-        Command::WebhookAdd { owner, url, method, settings, events } => {
-            let draft = WebhookDraft { owner, url, method, settings, events };
+        Command::WebhookAdd { owner, url, method, settings, events, language } => {
+            let draft = WebhookDraft { owner, url, method, settings, events, language };
             let webhook = host.webhooks().add(draft).map_err(webhook_error)?;
             Reply::new(show::webhook_json(host, &webhook), format!("webhook {} added", webhook.id))
         }
@@ -259,7 +295,7 @@ fn task_state(text: &str) -> Result<TaskState> {
 fn webhook_error(error: WebhookError) -> Error {
     let code = match &error {
         WebhookError::Missing { .. } => MISSING,
-        WebhookError::Store { .. } | WebhookError::Methods { .. } => FAILED,
+        WebhookError::Store { .. } | WebhookError::Methods { .. } | WebhookError::Validation { .. } => FAILED,
         _ => USAGE,
     };
     failed(code, &error)

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use switchboard_plugin_api::host::Payload;
 use switchboard_plugin_api::{
     AfterRun, AuthMethod, DeferredDelivery, EndOfRun, ErrorKind, HandlerKind, ImmediateDelivery, LanguageInit,
-    PluginError, PublicTask, Trigger, WebhookRegistration,
+    PluginError, PublicTask, Trigger, WebhookRegistration, WebhookValidation,
 };
 
 use super::host::{Behaviour, CheckHost};
@@ -125,6 +125,7 @@ fn judge_type(handler: &Handler, result: &Payload) -> Result<(), String> {
     }
     is::<LanguageInit>(handler, result)
         .or_else(|| is::<PublicTask>(handler, result))
+        .or_else(|| is::<WebhookValidation>(handler, result))
         .or_else(|| is::<ImmediateDelivery>(handler, result))
         .or_else(|| is::<DeferredDelivery>(handler, result))
         .or_else(|| is::<AfterRun>(handler, result))

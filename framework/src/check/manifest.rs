@@ -107,7 +107,7 @@ fn judge_triggers(sheet: &mut Sheet, manifest: &Manifest) {
             sheet.fail("B5", format!("{shown} is there twice"), "give one of the two another name");
         }
     }
-    for delivery in triggers.iter().filter(|trigger| matches!(trigger.number, 7_310 | 7_320)) {
+    for delivery in triggers.iter().filter(|trigger| matches!(trigger.number, 7_305 | 7_310 | 7_320)) {
         if !triggers.iter().any(|other| other.number == 7_300 && other.name == delivery.name) {
             let name = &delivery.name;
             sheet.warn(

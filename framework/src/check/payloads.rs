@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use switchboard_plugin_api::{
     Arguments, DeferredDelivery, Delivery, ImmediateDelivery, LanguageInit, LanguageRequest, PublicTask, Trigger,
+    ValidationRequest, WebhookValidation,
 };
 
 use super::host::DEFAULT_LANGUAGE;
@@ -16,6 +17,7 @@ const DEPTH: usize = 10_000;
 pub(super) fn sample(number: u32) -> Vec<u8> {
     const LANGUAGES: u32 = LanguageInit::NUMBER.get();
     const TASK: u32 = PublicTask::NUMBER.get();
+    const VALIDATION: u32 = WebhookValidation::NUMBER.get();
     const IMMEDIATE: u32 = ImmediateDelivery::NUMBER.get();
     const DEFERRED: u32 = DeferredDelivery::NUMBER.get();
     match number {
@@ -25,6 +27,11 @@ pub(super) fn sample(number: u32) -> Vec<u8> {
             bytes(&request)
         }
         TASK => bytes(&Arguments::default()),
+        VALIDATION => {
+            let mut request = ValidationRequest::default();
+            request.url = delivery().url;
+            bytes(&request)
+        }
         IMMEDIATE | DEFERRED => bytes(&delivery()),
         99_994 | 99_999 => bytes(&json!({
             "task": "check",

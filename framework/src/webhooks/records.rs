@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use switchboard_plugin_api::{FieldProblem, PluginError};
 use thiserror::Error;
 
 use super::CHANNEL;
 use super::event::is_event_name;
 use super::methods::{self, Method, Problem};
+use super::validation;
 use crate::core::Core;
 use crate::egress::{Refusal, judge};
 use crate::run::{RunBuilder, TriggerError};
@@ -26,6 +28,8 @@ pub struct WebhookDraft {
     pub settings: BTreeMap<String, String>,
     /// Names of the events it gets; all when empty.
     pub events: Vec<String>,
+    /// Language of the person who adds it, in which the auth method says what is wrong; the host's default when `None`.
+    pub language: Option<String>,
 }
 
 /// Why a webhook cannot be added or changed.
@@ -74,6 +78,22 @@ pub enum WebhookError {
         /// What is wrong with them.
         source: Problem,
     },
+    /// The auth method itself has found problems.
+    #[error("auth method `{method}` cannot work like this: {}", told(problems))]
+    Refused {
+        /// The method.
+        method: String,
+        /// Its problems, by field, in the language of whoever adds the webhook.
+        problems: Vec<FieldProblem>,
+    },
+    /// The auth method could not say whether the webhook can work.
+    #[error("auth method `{method}` could not check the webhook")]
+    Validation {
+        /// The method.
+        method: String,
+        /// Why.
+        source: PluginError,
+    },
     /// The auth methods cannot be asked.
     #[error("the auth methods cannot be asked for their forms")]
     Methods {
@@ -112,7 +132,8 @@ impl<'a> Webhooks<'a> {
     ///
     /// # Errors
     ///
-    /// When the owner, the URL, the method or a setting cannot be used, or the store fails.
+    /// When the owner, the URL, the method or a setting cannot be used, when the auth method itself (07305) has found a
+    /// problem or cannot be asked, or the store fails.
     pub fn add(&self, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
         if draft.owner < 0 {
             return Err(WebhookError::Owner { owner: draft.owner });
@@ -130,6 +151,7 @@ impl<'a> Webhooks<'a> {
             .map(drop)
             .map_err(|source| WebhookError::Url { url: draft.url.escape_debug().to_string(), source })?;
         let settings = methods::complete(method, draft.settings).map_err(|source| WebhookError::Settings { source })?;
+        let language = draft.language.as_deref().unwrap_or(&self.core.config.languages.default);
         let webhook = NewWebhook {
             owner: OwnerId(draft.owner),
             url: draft.url,
@@ -137,6 +159,7 @@ impl<'a> Webhooks<'a> {
             settings,
             events: draft.events,
         };
+        validation::validate(self.core, &webhook, language)?;
         let webhook = self.core.store.add_webhook(webhook, self.now()).wait().map_err(store)?;
         log::info!(logger: self.core.log, target: CHANNEL, webhook = webhook.id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook added");
@@ -193,6 +216,19 @@ impl<'a> Webhooks<'a> {
     fn now(&self) -> Timestamp {
         Timestamp(self.core.clock.now())
     }
+}
+
+/// Puts the problems of an auth method into one line.
+fn told(problems: &[FieldProblem]) -> String {
+    let told = problems.iter().map(|problem| {
+        // A plugin may write several lines.
+        let message = problem.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        match &problem.key {
+            Some(key) => format!("`{}`: {message}", key.escape_debug()),
+            None => message,
+        }
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 fn store(source: StoreError) -> WebhookError {

@@ -113,6 +113,11 @@ fn the_boundary_is_the_one_that_this_version_promises() {
         std::fs::write(path, &found).unwrap();
     }
     let promised = promised(crate::API_VERSION);
+    assert!(
+        !promised.is_empty(),
+        "plugin-api/abi-{}.txt is missing: a new version writes down its boundary ({BLESS}=1 does)",
+        crate::API_VERSION
+    );
     let gone: Vec<_> = promised.lines().filter(|line| !found.lines().any(|other| other == *line)).collect();
     let new: Vec<_> = found.lines().filter(|line| !promised.lines().any(|other| other == *line)).collect();
     assert!(

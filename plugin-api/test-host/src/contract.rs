@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard_plugin_api::{
     AuthMethod, DeferredDelivery, ErrorKind, FieldFormat, FormField, ImmediateDelivery, LanguageInit, Plugin,
-    PluginError, PublicTask, RegistrationRequest, Trigger, TriggerNumber, WebhookRegistration,
+    PluginError, PublicTask, RegistrationRequest, Trigger, TriggerNumber, WebhookRegistration, WebhookValidation,
 };
 
 use crate::texts::DEFAULT_LANGUAGE;
@@ -29,12 +29,12 @@ const DELIVERIES: [TriggerNumber; 2] = [ImmediateDelivery::NUMBER, DeferredDeliv
 /// * Ten calls of each handler in a row end without a panic. A handler of a number that plugin-api does not know is
 ///   called with `{}`; an error is fine.
 /// * Every language can be read and has the keys of `en-GB`, and every text that the plugin asks for exists.
-/// * Every name of 07310 and 07320 has its 07300. Its form has titles in every language, each field key once, options in
+/// * Every name of 07305, 07310 and 07320 has its 07300. Its form has titles in every language, each field key once, options in
 ///   each select, and no unknown format.
 /// * A delivery without a required setting ends in a permanent error before anything is sent.
 /// * A delivery with fields of a later plugin-api version, or without the optional ones, ends like any other.
-/// * The value of a password field is in no log record, error or note: not when the receiver answers 200 or 500, nor when
-///   there is no connection. It is searched for as it is; an encoded one, as in base64, is not found.
+/// * The value of a password field is in no log record, error, note or problem: not when the receiver answers 200 or 500,
+///   nor when there is no connection. It is searched for as it is; an encoded one, as in base64, is not found.
 ///
 /// A panic in [`Plugin::shutdown`] is not seen: the boundary swallows it.
 ///
@@ -97,6 +97,11 @@ impl<P: Plugin> Contract<'_, P> {
                 self.check_required_settings(number, &name, form);
                 self.check_payloads(number, &name, form);
                 self.check_secrets(number, &name, form);
+            }
+        }
+        for name in host.names(WebhookValidation::NUMBER) {
+            if let Some(form) = forms.get(&name) {
+                self.check_secrets(WebhookValidation::NUMBER, &name, form);
             }
         }
         self.check_repeated_calls(&host, &forms);
@@ -182,7 +187,7 @@ impl<P: Plugin> Contract<'_, P> {
         }
         DEFAULT_LANGUAGE.clone_into(&mut host.services.state().run.language);
         let declared = host.names(WebhookRegistration::NUMBER);
-        for number in DELIVERIES {
+        for number in [&[WebhookValidation::NUMBER], &DELIVERIES[..]].concat() {
             for name in host.names(number) {
                 if !declared.contains(&name) {
                     self.violation(format!(
@@ -284,7 +289,8 @@ impl<P: Plugin> Contract<'_, P> {
             ("the receiver answers 500", HttpAnswer::status(500).body("broken")),
             ("there is no connection", HttpAnswer::failed(no_connection)),
         ] {
-            let outcome = self.deliver(number, name, sample_settings(form), answer, &full_delivery());
+            let payload = payload(number, form);
+            let outcome = self.deliver(number, name, sample_settings(form), answer, &payload);
             let Some(outcome) = outcome else { continue };
             for (key, secret) in &secrets {
                 let in_log = outcome.logs.iter().any(|line| {
@@ -305,7 +311,7 @@ impl<P: Plugin> Contract<'_, P> {
                 if let Some(place) = place {
                     self.violation(format!(
                         "the {place} of {number} `{name}` holds the value of the password `{key}` when {when}: name its \
-                         key at most, because people see it in the list of attempts"
+                         key at most, because people see it"
                     ));
                 }
             }
@@ -316,13 +322,13 @@ impl<P: Plugin> Contract<'_, P> {
         for trigger in &host.manifest.triggers {
             let (number, name) = (TriggerNumber::new(trigger.number), trigger.name.as_str());
             let own = host.services.state().settings.clone();
-            let input = if DELIVERIES.contains(&number) {
-                if let Some(form) = forms.get(name) {
+            let input = match forms.get(name) {
+                Some(form) if number == WebhookValidation::NUMBER || DELIVERIES.contains(&number) => {
                     host.services.state().settings = sample_settings(form);
+                    payload(number, form)
                 }
-                full_delivery()
-            } else {
-                json!({})
+                _ if DELIVERIES.contains(&number) => full_delivery(),
+                _ => json!({}),
             };
             for _ in 0..CALLS {
                 let result = host.call_raw(number.get(), name, input.to_string().as_bytes());
@@ -394,6 +400,15 @@ impl<P: Plugin> Contract<'_, P> {
 
 fn full_delivery() -> Value {
     serde_json::to_value(delivery("contract_checked", r#"{"data":{"manager_id":1}}"#)).unwrap_or_default()
+}
+
+/// Returns what a handler of an auth method is called with.
+fn payload(number: TriggerNumber, form: &AuthMethod) -> Value {
+    let delivery = full_delivery();
+    if number == WebhookValidation::NUMBER {
+        return json!({ "url": delivery["url"], "settings": sample_settings(form), "owner": 1 });
+    }
+    delivery
 }
 
 fn sample_settings(form: &AuthMethod) -> BTreeMap<String, String> {

@@ -11,10 +11,13 @@ struct WebhookBasic;
 impl Plugin for WebhookBasic {
     const INFO: PluginInfo = PluginInfo::new("webhook_basic", env!("CARGO_PKG_VERSION"))
         .title("Webhooks with user name and password")
-        .capabilities(&["http"]);
+        .capabilities(&["http"])
+        // A host of 1.0 does not ask whether a webhook can work; the delivery then says so.
+        .needs_api("1.0");
     const REGISTRY: Registry<Self> = Registry::new()
         .add::<LanguageInit>("basic", Self::languages)
         .add::<WebhookRegistration>("basic", Self::auth_method)
+        .add::<WebhookValidation>("basic", Self::validate)
         .add_async::<DeferredDelivery>("basic", Self::deliver);
 
     fn new(_host: &Host) -> Result<Self, PluginError> {
@@ -39,6 +42,14 @@ impl WebhookBasic {
             .description(cx.text("basic-password-help"))
             .required();
         Ok(AuthMethod::new(cx.text("method")).notes(cx.text("notes")).field(username).field(password))
+    }
+
+    fn validate(&self, cx: &Context, webhook: ValidationRequest) -> Result<Validation, PluginError> {
+        let username = webhook.settings.get(USERNAME).map_or("", String::as_str);
+        Ok(match username.contains(':') {
+            true => Validation::new().setting(USERNAME, cx.text("basic-username-colon")),
+            false => Validation::new(),
+        })
     }
 
     async fn deliver(&self, cx: &Context<'_>, delivery: Delivery) -> Result<Delivered, PluginError> {
@@ -102,6 +113,19 @@ mod tests {
         check_refused(&[(USERNAME, "ada")], "basic_password");
         check_refused(&[(USERNAME, "ada"), (PASSWORD, "")], "basic_password");
         check_refused(&[(USERNAME, "ada:s3cret"), (PASSWORD, "s3cret")], "basic_username");
+    }
+
+    #[test]
+    fn a_name_with_a_colon_is_refused_when_the_webhook_is_saved_in_the_language_of_the_person() {
+        let host = TestHost::<WebhookBasic>::start().language("de-DE");
+        let validate = |username: &str| {
+            let mut webhook = ValidationRequest::default();
+            webhook.settings.insert(USERNAME.to_owned(), username.to_owned());
+            host.call::<WebhookValidation>("basic", &webhook).unwrap()
+        };
+        assert_eq!(validate("ada"), Validation::new());
+        let refused = Validation::new().setting(USERNAME, "Der Benutzername darf keinen Doppelpunkt enthalten.");
+        assert_eq!(validate("ada:lovelace"), refused);
     }
 
     #[test]
