@@ -25,8 +25,10 @@ pub(crate) enum Kind {
 }
 
 /// Files that all kinds have, with their templates.
-const COMMON: &[(&str, &str)] =
-    &[("Cargo.toml", include_str!("scaffold/Cargo.toml.txt")), (".gitignore", "/target\n/Cargo.lock\n")];
+const COMMON: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("scaffold/Cargo.toml.txt")),
+    (".gitignore", "/target\n/Cargo.lock\n/switchboard-data\n"),
+];
 
 impl Kind {
     fn files(self) -> [(&'static str, &'static str); 4] {
@@ -85,7 +87,8 @@ pub(crate) fn new_plugin(name: &str, kind: Kind, parent: &Path, api: Option<Path
     }
     let library = format!("{}{id}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let text = format!(
-        "plugin `{name}` is in {}\n\nwhat to do next:\n  cd {0}\n  cargo test\n  cargo build --release\n  \
+        "plugin `{name}` is in {}\n\nwhat to do next:\n  switchboard plugin dev {0}\n    builds it into the data folder, \
+         again after every change\n\nor by hand:\n  cd {0}\n  cargo test\n  cargo build --release\n  \
          cp target/release/{library} <data folder>/plugins/",
         folder.display()
     );

@@ -74,8 +74,8 @@ impl Sources {
 
 /// Notes the files below a folder, without what is hidden, built, or written by cargo itself.
 fn look_into(folder: &Path, seen: &mut Vec<Seen>) {
-    // Cargo marks its folders so that backups leave them out.
-    if folder.join("CACHEDIR.TAG").exists() {
+    // Cargo marks its folders so that backups leave them out; a data folder has its host's lock.
+    if ["CACHEDIR.TAG", "switchboard.lock"].iter().any(|mark| folder.join(mark).exists()) {
         return;
     }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -117,6 +117,9 @@ mod tests {
         let mut sources = Sources::of(folder.path());
         sources.remember();
         fs::write(file("target/debug/out"), "built").unwrap();
+        fs::create_dir(file("switchboard-data")).unwrap();
+        fs::write(file("switchboard-data/switchboard.lock"), "").unwrap();
+        fs::write(file("switchboard-data/switchboard.db"), "a host's").unwrap();
         fs::write(file("Cargo.lock"), "written by cargo").unwrap();
         fs::write(file(".swap"), "an editor's").unwrap();
         assert_eq!([sources.have_changed(), sources.have_changed()], [false, false]);
