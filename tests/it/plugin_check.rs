@@ -92,6 +92,14 @@ fn every_plugin_of_this_repository_passes_the_strict_level() {
 }
 
 #[test]
+fn a_plugin_that_asks_the_host_while_it_starts_can_be_checked() {
+    // A lock of the check's own host was held while it answered such a question.
+    let checked = check(library("fixture_services"), &["--only", "D,E4"]);
+    assert_eq!(checked.code, 0, "{}", checked.report);
+    assert!(checked.with("skip").is_empty(), "{}", checked.report);
+}
+
+#[test]
 fn the_static_level_reads_and_runs_nothing() {
     let checked = check(library("hello"), &["--level", "static"]);
     assert_eq!(checked.code, 0, "{}", checked.report);

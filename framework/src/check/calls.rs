@@ -223,7 +223,7 @@ fn repeat(
     times: usize,
     until: Instant,
 ) -> (usize, Option<PluginError>) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return (0, None) };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return (0, None) };
     for time in 0..times {
         if let Err(error) = running.call(&runtime, handler, payload)
             && error.kind() == ErrorKind::Panic

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use switchboard_plugin_api::host::{CallHost, PluginHost, RunningPlugin, ServiceAnswer, ServiceFuture};
 use switchboard_plugin_api::protocol::{
-    self, HttpReply, KeyHead, RunInfo, TextHead, TriggerHead, TriggerReply, TriggerValue,
+    self, HttpReply, KeyHead, RunInfo, SleepHead, TextHead, TriggerHead, TriggerReply, TriggerValue,
 };
 use switchboard_plugin_api::{HandlerKind, PluginError};
 
@@ -215,6 +215,12 @@ impl CheckHost {
                 let reply = HttpReply { status: 200, ..HttpReply::default() };
                 Ok((serde_json::to_vec(&reply)?, b"{}".to_vec()))
             }
+            // Time does not pass here: a wait is over at once, or cut short when no time is left.
+            protocol::SLEEP if self.time_left().is_zero() => {
+                let head: SleepHead = serde_json::from_slice(head)?;
+                Err(protocol::cut_short(Duration::from_millis(head.time_ms)))
+            }
+            protocol::SLEEP => Ok((Vec::new(), Vec::new())),
             protocol::DEFER => Ok((b"1".to_vec(), Vec::new())),
             protocol::ANNOUNCE => Ok((b"\"msg_1\"".to_vec(), Vec::new())),
             _ => Err(unknown(name)),
@@ -281,7 +287,8 @@ impl PluginHost for CheckHost {
     }
 
     fn service(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
-        match *lock(&self.behaviour) {
+        let behaviour = *lock(&self.behaviour);
+        match behaviour {
             // As a real host outside calls.
             Behaviour::Works | Behaviour::HoldsThreads | Behaviour::HoldsFutures => match name {
                 protocol::SETTING => self.setting(head),

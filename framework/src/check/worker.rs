@@ -21,6 +21,11 @@ use crate::plugins;
 /// A result that is larger, in bytes, is too much for one call, and is not read.
 pub(super) const MAX_RESULT_BYTES: usize = 16 << 20;
 
+/// How long an asynchronous handler may wait before its call is dropped.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// Code of the error of such a call.
+const NO_ANSWER: &str = "check_no_answer";
+
 /// What a payload such as a host sends is called.
 const SAMPLE: &str = "a sample payload";
 
@@ -85,7 +90,7 @@ pub fn perform(job: &Job) -> io::Result<()> {
     let bytes = std::fs::read(&job.library)?;
     let manifest = plugins::judge(&bytes).map_err(|refusal| refused(refusal.to_string()))?;
     drop(bytes);
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let handlers = manifest.triggers.iter().zip(0..).map(|(trigger, index)| Handler {
         index,
         number: trigger.number,
@@ -235,6 +240,13 @@ impl Session<'_> {
         self.report.at(format!("calling {handler} with {what}"));
         running.prepare(handler);
         let result = running.call(&self.runtime, handler, input);
+        if matches!(&result, Err(error) if error.code() == Some(NO_ANSWER))
+            && self.causes.insert(format!("{handler} waits"))
+        {
+            self.report.note(format!(
+                "{handler} was dropped in the middle of its work (with {what}), as a host does at its deadline"
+            ));
+        }
         self.judge(handler, what, &result);
         result
     }
@@ -302,7 +314,10 @@ impl Running {
         match handler.kind {
             HandlerKind::Async => {
                 let host = Arc::<CheckHost>::clone(&self.host);
-                runtime.block_on(self.plugin.call_async(handler.index, host, input.to_vec()))
+                let call = self.plugin.call_async(handler.index, host, input.to_vec());
+                // A host drops a call at its deadline, so that one that waits for ever does no harm.
+                let late = |_| Err(PluginError::retryable("no answer in time").with_code(NO_ANSWER));
+                runtime.block_on(async { tokio::time::timeout(LONGEST_WAIT, call).await.unwrap_or_else(late) })
             }
             _ => self.plugin.call(handler.index, &*self.host, input),
         }
