@@ -21,6 +21,7 @@ mod duration;
 mod error;
 mod plugins;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +29,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use log::LevelFilter;
 use serde::Deserialize;
+use switchboard_plugin_api::TriggerNumber;
 
+pub(crate) use check::schedule_problem;
 pub use duration::{DurationError, HumanDuration};
 pub use error::ConfigError;
 pub use plugins::PluginsConfig;
@@ -101,6 +104,9 @@ pub struct DeferredConfig {
     /// Default: `0s, 5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h`, the example of Standard Webhooks.
     #[serde(deserialize_with = "duration::list")]
     pub schedule: Vec<Duration>,
+    /// Schedules of trigger numbers that have one of their own, such as `"21500" = ["0s", "1m"]`. None by default.
+    #[serde(deserialize_with = "check::schedules")]
+    pub schedules: BTreeMap<TriggerNumber, Vec<Duration>>,
     /// The time for one whole deferred attempt; `1s` to `60s`, default `15s`.
     #[serde(deserialize_with = "duration::one")]
     pub timeout: Duration,
@@ -124,6 +130,7 @@ impl Default for DeferredConfig {
             per_host: 16,
             window: 20_000,
             schedule: delays.map(Duration::from_secs).to_vec(),
+            schedules: BTreeMap::new(),
             timeout: Duration::from_secs(15),
             immediate_timeout: Duration::from_secs(3),
             grace: Duration::from_secs(20),

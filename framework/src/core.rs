@@ -12,7 +12,7 @@ use crate::egress::Egress;
 use crate::language::Languages;
 use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
-use crate::store::{Acceptance, AcceptedTask, Store, StoreError};
+use crate::store::{Acceptance, AcceptedTask, NewTask, Store, StoreError};
 
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -34,11 +34,12 @@ impl Core {
         let Some(deferred) = self.deferred.get() else { return self.store.accept(acceptance).wait() };
         deferred.admit(&mut acceptance.tasks);
         let admitted = acceptance.tasks.iter().filter(|task| task.hold).count();
+        let waiting: Vec<bool> = acceptance.tasks.iter().map(NewTask::waits).collect();
         match self.store.accept(acceptance).wait() {
             Ok(tasks) => {
                 let held = tasks.iter().filter(|task| task.held).count();
                 deferred.not_accepted(admitted - held.min(admitted));
-                deferred.accepted(tasks.clone());
+                deferred.accepted(&tasks, &waiting);
                 Ok(tasks)
             }
             Err(error) => {

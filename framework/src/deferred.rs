@@ -30,7 +30,8 @@ pub(crate) use engine::{Deferred, Settings};
 pub use outcomes::TaskOutcome;
 pub(crate) use recurrence::Recurrence;
 pub use recurrence::RecurrenceError;
-pub(crate) use retry::RetryPolicy;
+pub(crate) use retry::RetryPolicies;
+pub use scheduler::BreakerState;
 
 use crate::runtime::INTERRUPTED;
 pub(crate) use crate::store::Ending;
@@ -49,7 +50,15 @@ pub(crate) struct Outcome {
     pub(crate) response: Option<String>,
 }
 
+/// Answers of a receiver that has too much to do, as Standard Webhooks and the gateways before receivers use them.
+const BUSY: [u16; 3] = [429, 502, 504];
+
 impl Outcome {
+    /// Returns whether a receiver answered that it has too much to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.result.is_err() && self.status.is_some_and(|status| BUSY.contains(&status))
+    }
+
     /// Returns a failure in which nothing was sent.
     pub(crate) fn failed(error: PluginError) -> Self {
         Self { result: Err(error), status: None, url: None, response: None }

@@ -34,6 +34,7 @@ pub mod clock;
 pub mod config;
 mod core;
 mod deadline;
+mod defer;
 mod deferred;
 mod dispatcher;
 pub mod egress;
@@ -52,7 +53,8 @@ mod webhooks;
 mod work;
 
 pub use bulks::{BulkError, Bulks};
-pub use deferred::{RecurrenceError, TaskOutcome};
+pub use defer::{DeferError, DeferOptions, DeferredTask};
+pub use deferred::{BreakerState, RecurrenceError, TaskOutcome};
 pub use dispatcher::{Broadcast, HandlerValue};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
 pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
@@ -65,5 +67,5 @@ pub use switchboard_plugin_api::{
     API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FieldProblem, FormField, HandlerKind,
     NotATriggerNumber, PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
 };
-pub use tasks::{TaskError, Tasks};
+pub use tasks::{KeyState, TaskError, Tasks};
 pub use webhooks::{AnnounceError, EventKind, Method, Problem, WebhookDraft, WebhookError, Webhooks, event_catalogue};

@@ -9,6 +9,7 @@
 mod bulk_store;
 mod care;
 mod error;
+mod policy_store;
 mod receipt;
 mod record;
 mod schedule_store;
@@ -22,12 +23,13 @@ mod conformance;
 pub use bulk_store::BulkStore;
 pub use care::{Care, Retention};
 pub use error::{StoreError, StoreOpenError};
+pub use policy_store::PolicyStore;
 pub use receipt::Receipt;
 pub use record::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
-    Event, EventId, Lane, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction, NotAPriority, NotAState,
-    OwnerId, Priority, Recovered, Schedule, Started, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState,
-    TaskTemplate, Timestamp, Unique, Webhook, WebhookId,
+    Event, EventId, KeyCounts, KeyPolicy, Lane, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction,
+    NotAPriority, NotAState, OwnerId, Priority, Rate, Recovered, Schedule, Started, Task, TaskCounts, TaskFilter,
+    TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId,
 };
 pub use schedule_store::ScheduleStore;
 pub use sqlite::{SqliteStore, holder};
@@ -41,7 +43,7 @@ mod sealed {
 /// A durable store.
 ///
 /// The operations that return a [`Receipt`] may be called from any thread, and many at once share one commit.
-pub trait Store: TaskStore + WebhookStore + PluginValueStore + ScheduleStore + BulkStore + Care {
+pub trait Store: TaskStore + WebhookStore + PluginValueStore + ScheduleStore + BulkStore + PolicyStore + Care {
     /// Writes what is waiting and closes the store. Later operations fail with [`StoreError::Closed`].
     fn close(&self);
 }

@@ -232,6 +232,10 @@ impl Switchboard {
         Ok(())
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// Returns the data folder.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -42,7 +42,7 @@ impl TaskWork {
             subject.owner = event.owner;
             subject.task.clone_from(&event.task);
         }
-        let timeout = core.config.deferred.timeout;
+        let timeout = task.timeout.unwrap_or(core.config.deferred.timeout);
         let mut run = RunState::new(core, subject);
         run.cause = Some((task.id, started.event.as_ref().map_or(0, |event| event.depth)));
         let Some(minicomponent) = callable(&run.registry, number, &task.name).cloned() else { return Ok(None) };
@@ -50,10 +50,12 @@ impl TaskWork {
         let mut options =
             CallOptions { timeout: Some(timeout), exchanges: Some(Arc::clone(&exchanges)), ..CallOptions::default() };
         let input = match (&started.event, &started.webhook) {
-            (Some(_), Some(webhook)) if !webhook.enabled => {
+            (Some(_), Some(webhook)) if !webhook.enabled && task.replay_of.is_none() => {
                 return Err(PluginError::permanent("the webhook is disabled: enable it and retry the task")
                     .with_code("disabled"));
             }
+            // The body went with the last success, and somebody made the task ready by hand.
+            (Some(event), Some(_)) if event.body.is_empty() => return Err(input_gone()),
             (Some(event), Some(webhook)) => {
                 options.settings = Some(Arc::new(webhook.settings.clone()));
                 delivery::input(event, webhook, task.attempts, DeliveryMode::Deferred)?
@@ -61,10 +63,15 @@ impl TaskWork {
             (Some(_), None) => {
                 return Err(PluginError::permanent("the webhook has been removed").with_code("webhook_removed"));
             }
-            _ => task.payload.clone().unwrap_or_else(|| b"null".to_vec()),
+            _ => task.payload.clone().ok_or_else(input_gone)?,
         };
         Ok(Some(Prepared { run: Arc::new(run), minicomponent, input, options, exchanges }))
     }
+}
+
+fn input_gone() -> PluginError {
+    PluginError::permanent("the input of the task is gone: it was removed when the task was done")
+        .with_code("input_gone")
 }
 
 /// Returns a handler unless there is none or it is suspended.

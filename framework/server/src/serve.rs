@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -11,42 +12,51 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use switchboard::{PluginState, Switchboard};
+use tokio::sync::watch;
 
 use crate::control::{self, OpenDoor};
 use crate::{exit, output};
+
+/// How long a stop waits for requests to the HTTP server that go on.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// Runs the host on `data` with its HTTP server on `listen`.
 pub(crate) fn run(data: &Path, listen: SocketAddr) -> Result<ExitCode> {
     output::keep_from_plugins();
     let host = Arc::new(Switchboard::open(data).map_err(control::open_failed)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let served = runtime.block_on(serve(&host, listen));
-    if served.is_ok() {
-        output::note("stopping: running deliveries end first; press Ctrl-C again to stop at once");
+    let (stop, stopped) = watch::channel(false);
+    // Heard from here on, before anybody learns that the host is ready, so that none falls between two listeners. Where
+    // that cannot be, a signal's own effect remains: the process ends.
+    let entered = runtime.enter();
+    if let Ok(signals) = Signals::listen() {
+        runtime.spawn(heed(signals, stop.clone()));
     }
-    // A second signal ends the process here and now; what was running is found at the next start.
-    runtime.spawn(async {
-        stop_signal().await;
-        std::process::exit(exit::FAILED.into());
-    });
+    drop(entered);
+    let served = runtime.block_on(serve(&host, listen, stopped));
     host.stop();
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(host: &Arc<Switchboard>, listen: SocketAddr) -> Result<()> {
+async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Receiver<bool>) -> Result<()> {
     let busy = || format!("cannot listen on {listen}: name a free address with --listen, such as 127.0.0.1:0");
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(busy)?;
     let address = listener.local_addr().with_context(busy)?;
     let door = OpenDoor::open(host)?;
-    // Before anybody learns that the host is ready: a signal that comes sooner would end it without its stop.
-    let stopped = stop_signal();
     greet(host, address);
     let pages = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(Arc::clone(host));
-    let served = axum::serve(listener, pages).with_graceful_shutdown(stopped).await;
+    let (mut stop, mut asked) = (stopped.clone(), stopped);
+    let answering = async move { drop(stop.wait_for(|stop| *stop).await) };
+    let server = axum::serve(listener, pages).with_graceful_shutdown(answering).into_future();
+    let served = tokio::select! {
+        served = server => served,
+        // Requests that go on are given a moment, and the deliveries that go on do not wait for them.
+        () = async { drop(asked.wait_for(|stop| *stop).await); tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
+    };
     drop(door);
     served.context("the HTTP server failed")
 }
@@ -79,23 +89,58 @@ fn greet(host: &Switchboard, address: SocketAddr) {
 
 /// Notes from now on when the process is asked to stop; the future ends then.
 pub(crate) fn stop_signal() -> impl Future<Output = ()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-        async move {
-            // Without a handler the signal's own effect remains: the process ends.
-            let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-                return std::future::pending().await;
-            };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+    let signals = Signals::listen();
+    async move {
+        match signals {
+            Ok(mut signals) => signals.next().await,
+            Err(_) => std::future::pending().await,
         }
     }
-    #[cfg(not(unix))]
-    async {
-        let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Asks the host to stop at the first signal, and ends the process at the second: what was running is found at the next
+/// start.
+async fn heed(mut signals: Signals, stop: watch::Sender<bool>) {
+    signals.next().await;
+    output::note("stopping: running deliveries end first; press Ctrl-C again to stop at once");
+    stop.send_replace(true);
+    signals.next().await;
+    output::note("stopped at once: what was running is tried again at the next start");
+    std::process::exit(exit::FAILED.into());
+}
+
+/// The signals that ask a process to stop.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        let _ = self.0.recv().await;
     }
 }

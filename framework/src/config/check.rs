@@ -1,5 +1,6 @@
 //! Reads the text in three steps, each with better words than the next: TOML, keys, values.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
@@ -8,14 +9,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Visitor, value};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor, value};
 use serde::forward_to_deserialize_any;
+use switchboard_plugin_api::TriggerNumber;
 use toml::de::{DeTable, DeValue};
 use unic_langid::LanguageIdentifier;
 
 use super::{
     Config, ConfigError, DeferredConfig, EgressConfig, HumanDuration, LanguagesConfig, LoadingConfig, LogConfig,
-    RetentionConfig,
+    RetentionConfig, duration,
 };
 
 const MAX_SCHEDULE: usize = 20;
@@ -68,6 +71,18 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
         })
         .collect()
 }
+
+/// Reads the schedules of trigger numbers.
+pub(super) fn schedules<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<TriggerNumber, Vec<Duration>>, D::Error> {
+    let schedules = BTreeMap::<String, Schedule>::deserialize(deserializer)?;
+    let number = |text: &str| text.parse::<TriggerNumber>().map_err(D::Error::custom);
+    schedules.into_iter().map(|(text, Schedule(delays))| Ok((number(&text)?, delays))).collect()
+}
+
+#[derive(Deserialize)]
+struct Schedule(#[serde(deserialize_with = "duration::list")] Vec<Duration>);
 
 struct Source<'a> {
     text: &'a str,
@@ -122,10 +137,7 @@ impl Source<'_> {
         let egress = &config.egress;
         let deferred = &config.deferred;
         let seconds = Duration::from_secs;
-        let schedule_sum = deferred
-            .schedule
-            .iter()
-            .try_fold(Duration::ZERO, |sum, delay| sum.checked_add(*delay).filter(|sum| *sum <= MAX_SCHEDULE_SUM));
+        let schedules = deferred.schedules.values().find_map(|delays| schedule_problem(delays));
         let problems = [
             ("egress.connect_timeout", outside_time(egress.connect_timeout, Duration::from_millis(100)..=seconds(60))),
             ("egress.response_limit_bytes", outside(egress.response_limit_bytes, 0..=16 * 1024 * 1024)),
@@ -134,12 +146,8 @@ impl Source<'_> {
             ("deferred.per_webhook", outside(deferred.per_webhook, 1..=64)),
             ("deferred.per_host", outside(deferred.per_host, 1..=1024)),
             ("deferred.window", outside(deferred.window, 64..=1_000_000)),
-            (
-                "deferred.schedule",
-                outside(deferred.schedule.len(), 1..=MAX_SCHEDULE)
-                    .map(|reason| format!("has a wrong number of entries, it {reason}")),
-            ),
-            ("deferred.schedule", schedule_sum.is_none().then(|| "is longer than 7 days in all".to_owned())),
+            ("deferred.schedule", schedule_problem(&deferred.schedule)),
+            ("deferred.schedules", schedules),
             ("deferred.timeout", outside_time(deferred.timeout, seconds(1)..=seconds(60))),
             ("deferred.immediate_timeout", outside_time(deferred.immediate_timeout, seconds(1)..=seconds(10))),
             ("deferred.grace", outside_time(deferred.grace, seconds(0)..=seconds(600))),
@@ -164,6 +172,16 @@ impl Source<'_> {
             reason,
         })
     }
+}
+
+/// Returns why delays cannot be a schedule.
+pub(crate) fn schedule_problem(delays: &[Duration]) -> Option<String> {
+    let add = |sum: Duration, delay: &Duration| sum.checked_add(*delay).filter(|sum| *sum <= MAX_SCHEDULE_SUM);
+    let wrong = outside(delays.len(), 1..=MAX_SCHEDULE);
+    wrong.map(|reason| format!("has a wrong number of entries, it {reason}")).or_else(|| {
+        let sum = delays.iter().try_fold(Duration::ZERO, add);
+        sum.is_none().then(|| "is longer than 7 days in all".to_owned())
+    })
 }
 
 /// Returns the name, inside `table`, of the innermost key whose value contains `span`.

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use switchboard_plugin_api::PluginError;
+use switchboard_plugin_api::{ErrorKind, PluginError};
 use tokio::sync::watch;
 
 use super::engine::Shared;
-use super::{CHANNEL, Ending, Outcome, RetryPolicy, TaskOutcome};
+use super::retry::{RetryPolicy, asked_wait};
+use super::scheduler::Verdict;
+use super::{CHANNEL, Ending, Outcome, TaskOutcome};
 use crate::error::Chain;
 use crate::runtime::INTERRUPTED;
-use crate::store::{AttemptResult, Lease, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
+use crate::store::{AttemptResult, Lease, Receipt, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
 
 /// Wait between tries to write to a store that fails, for example because its disk is full.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -22,6 +24,8 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Ended {
     pub(super) head: TaskHead,
     pub(super) next: Next,
+    /// What it says about its key.
+    pub(super) verdict: Verdict,
 }
 
 /// What comes of a task whose run has ended.
@@ -38,7 +42,12 @@ pub(super) enum Next {
 
 impl Ended {
     fn gone(head: TaskHead) -> Self {
-        Self { head, next: Next::Gone }
+        Self::silent(head, Next::Gone)
+    }
+
+    /// An end that says nothing about its key.
+    fn silent(head: TaskHead, next: Next) -> Self {
+        Self { head, next, verdict: Verdict::Neither }
     }
 }
 
@@ -46,23 +55,27 @@ impl Shared {
     /// Runs the task of an asynchronous handler. `stop` turns true when the host can wait no longer.
     pub(super) async fn run_async(self: Arc<Self>, head: TaskHead, mut stop: watch::Receiver<bool>) -> Ended {
         let started = match self.store.start(head.id, self.now()).await {
-            Ok(started) => started,
-            Err(error) => return self.not_started(head, &error),
+            Ok(Some(started)) => Arc::new(started),
+            Ok(None) => return Ended::gone(head),
+            Err(error) => {
+                if let Some(quarantine) = self.quarantine(&head, &error) {
+                    self.quarantined(&head, quarantine.await);
+                    return Ended::gone(head);
+                }
+                return self.not_started(head, &error);
+            }
         };
-        let Some(started) = started else { return Ended::gone(head) };
-        let started = Arc::new(started);
         let work = Arc::clone(&self.work).run_async(Arc::clone(&started));
-        let outcome = tokio::select! {
-            outcome = work => outcome.map_or(Attempted::NotCalled, Attempted::Ended),
+        let attempted = tokio::select! {
+            biased;
             // The handler's future is dropped.
             _ = stop.wait_for(|stop| *stop) => Attempted::Interrupted,
+            outcome = work => outcome.map_or(Attempted::NotCalled, Attempted::Ended),
         };
-        let called = !matches!(outcome, Attempted::NotCalled);
-        let (written, ending) = self.ending(&started, outcome);
+        let end = self.end(&started, attempted);
         loop {
-            match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).await {
-                Ok(_) if !called => return Ended { head, next: Next::InStore },
-                Ok(applied) => return self.told(head, &started, &written, &ending, applied),
+            match self.store.finish(started.task.id, started.lease, end.ending.clone(), end.written.clone()).await {
+                Ok(applied) => return self.told(head, &started, &end, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
                     if *stop.borrow() {
@@ -77,29 +90,38 @@ impl Shared {
     /// Runs the task of a synchronous handler in this thread.
     pub(super) fn run_sync(&self, head: TaskHead, cancelled: &Arc<AtomicBool>, stop: &watch::Receiver<bool>) -> Ended {
         let started = match self.store.start(head.id, self.now()).wait() {
-            Ok(started) => started,
-            Err(error) => return self.not_started(head, &error),
+            Ok(Some(started)) => started,
+            Ok(None) => return Ended::gone(head),
+            Err(error) => {
+                if let Some(quarantine) = self.quarantine(&head, &error) {
+                    self.quarantined(&head, quarantine.wait());
+                    return Ended::gone(head);
+                }
+                return self.not_started(head, &error);
+            }
         };
-        let Some(started) = started else { return Ended::gone(head) };
         self.in_threads().insert(head.id, started.lease);
-        // The handler's own panics are caught in the plugin; this one is for the host's.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
-            .unwrap_or_else(|_| Some(Outcome::failed(PluginError::retryable("the host failed inside"))));
-        let outcome = outcome.map_or(Attempted::NotCalled, Attempted::Ended);
+        let attempted = if *stop.borrow() {
+            // Whoever gives back what is in the threads may have looked already.
+            Attempted::Interrupted
+        } else {
+            // The handler's own panics are caught in the plugin; this one is for the host's.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
+                .unwrap_or_else(|_| Some(Outcome::failed(PluginError::retryable("the host failed inside"))));
+            outcome.map_or(Attempted::NotCalled, Attempted::Ended)
+        };
         self.in_threads().remove(&head.id);
-        let outcome = match outcome {
+        let attempted = match attempted {
             // A handler that heard of the stop and gave up has made no attempt.
             Attempted::Ended(outcome) if cancelled.load(Ordering::Relaxed) && outcome.is_interruption() => {
                 Attempted::Interrupted
             }
-            outcome => outcome,
+            attempted => attempted,
         };
-        let called = !matches!(outcome, Attempted::NotCalled);
-        let (written, ending) = self.ending(&started, outcome);
+        let end = self.end(&started, attempted);
         loop {
-            match self.store.finish(started.task.id, started.lease, ending.clone(), written.clone()).wait() {
-                Ok(_) if !called => return Ended { head, next: Next::InStore },
-                Ok(applied) => return self.told(head, &started, &written, &ending, applied),
+            match self.store.finish(started.task.id, started.lease, end.ending.clone(), end.written.clone()).wait() {
+                Ok(applied) => return self.told(head, &started, &end, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
                     if *stop.borrow() {
@@ -127,35 +149,43 @@ impl Shared {
         self.in_threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ending(&self, started: &Started, outcome: Attempted) -> (AttemptResult, Ending) {
+    fn end(&self, started: &Started, attempted: Attempted) -> End {
         let now = self.now();
-        match outcome {
-            Attempted::Ended(outcome) => {
-                let task = &started.task;
-                let attempts = task.attempts.saturating_sub(task.attempts_before);
-                let policy = task.schedule.clone().map(RetryPolicy::new);
-                let policy = policy.as_ref().unwrap_or(&self.retry);
-                let due = Timestamp(self.steady.now());
-                let ending = policy.ending(&outcome, attempts, due, fastrand::f64(), self.keep_inputs);
-                (outcome.attempt_result(now), ending)
-            }
-            Attempted::Interrupted => (interrupted(now), Ending::Release),
-            Attempted::NotCalled => (not_called(now), Ending::Release),
+        match attempted {
+            Attempted::Ended(outcome) => End {
+                ending: self.ending(started, &outcome),
+                verdict: verdict(started, &outcome),
+                written: outcome.attempt_result(now),
+                called: true,
+            },
+            Attempted::Interrupted => End::released(interrupted(now), true),
+            Attempted::NotCalled => End::released(not_called(now), false),
         }
     }
 
-    fn told(
-        &self,
-        head: TaskHead,
-        started: &Started,
-        written: &AttemptResult,
-        ending: &Ending,
-        applied: bool,
-    ) -> Ended {
+    fn ending(&self, started: &Started, outcome: &Outcome) -> Ending {
+        let task = &started.task;
+        let attempts = task.attempts.saturating_sub(task.attempts_before);
+        let own = task.schedule.clone().map(RetryPolicy::new);
+        let policy = own.as_ref().unwrap_or_else(|| self.retry.of(task.number));
+        let after = |delay_ms| self.steady.after(delay_ms);
+        match policy.ending(outcome, attempts, after, fastrand::f64(), self.keep_inputs) {
+            Ending::Retry { at, reason, hold } => {
+                Ending::Retry { at, reason, hold: hold && self.intake.has_room_to_wait() }
+            }
+            ending => ending,
+        }
+    }
+
+    fn told(&self, head: TaskHead, started: &Started, end: &End, applied: bool) -> Ended {
+        let End { written, ending, verdict, called } = end;
         if !applied {
             log::warn!(logger: self.log, target: CHANNEL, task = head.id.to_string();
                 "a late result was dropped: the task has been run again or ended by hand since");
             return Ended::gone(head);
+        }
+        if !called {
+            return Ended::silent(head, Next::InStore);
         }
         self.work.ended(started, written, ending);
         let (state, next_at) = match ending {
@@ -180,23 +210,32 @@ impl Shared {
             Ending::Retry { at, .. } => Next::Later(*at),
             _ => Next::Gone,
         };
-        Ended { head, next }
+        Ended { head, next, verdict: *verdict }
+    }
+
+    /// Gives up a task whose record cannot be read; `None` when the error is of another kind.
+    fn quarantine(&self, head: &TaskHead, error: &StoreError) -> Option<Receipt<bool>> {
+        let StoreError::Corrupt { reason, .. } = error else { return None };
+        log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = error.to_string();
+            "a task cannot be read and is given up");
+        Some(self.store.quarantine(head.id, reason.clone(), self.now()))
+    }
+
+    fn quarantined(&self, head: &TaskHead, result: Result<bool, StoreError>) {
+        // Should it fail, the task is in the way of nobody but its ordered key, and found again at the next start.
+        if let Err(error) = result {
+            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(&error).to_string();
+                "a task that cannot be read cannot be given up; it is found at the next start");
+        }
     }
 
     fn not_started(&self, head: TaskHead, error: &StoreError) -> Ended {
-        if let StoreError::Corrupt { reason, .. } = error {
-            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = error.to_string();
-                "a task cannot be read and is given up");
-            // Not waited for: should it fail, the task is in the way of nobody and found again at the next start.
-            drop(self.store.quarantine(head.id, reason.clone(), self.now()));
-            return Ended::gone(head);
-        }
         log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(error).to_string();
             "the store cannot start a task; it is tried again");
         let wait_ms = i64::try_from(STORE_RETRY.as_millis()).unwrap_or(i64::MAX);
         let run_at = Timestamp(self.steady.now().saturating_add(wait_ms));
         let next = Next::Held(TaskHead { run_at, ..head.clone() });
-        Ended { head, next }
+        Ended::silent(head, next)
     }
 
     fn cannot_finish(&self, head: &TaskHead, error: &StoreError) {
@@ -206,6 +245,38 @@ impl Shared {
 
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.now())
+    }
+}
+
+/// How a run ends, to be written down.
+struct End {
+    written: AttemptResult,
+    ending: Ending,
+    verdict: Verdict,
+    /// Whether the handler was called.
+    called: bool,
+}
+
+impl End {
+    fn released(written: AttemptResult, called: bool) -> Self {
+        Self { written, ending: Ending::Release, verdict: Verdict::Neither, called }
+    }
+}
+
+/// Returns what an attempt says about its key. A panic says something about the plugin, which is suspended for it, and a
+/// replay is an administrator's experiment.
+fn verdict(started: &Started, outcome: &Outcome) -> Verdict {
+    if started.task.replay_of.is_some() {
+        return Verdict::Neither;
+    }
+    match &outcome.result {
+        Ok(_) => Verdict::Good,
+        Err(error) if error.kind() == ErrorKind::Retryable => {
+            // Without an answer it is the handler that wants to wait with this task, and not a receiver with all.
+            let wait = asked_wait(outcome).filter(|_| outcome.status.is_some());
+            Verdict::Bad { busy: outcome.is_busy(), wait }
+        }
+        Err(_) => Verdict::Neither,
     }
 }
 

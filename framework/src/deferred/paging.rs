@@ -18,8 +18,8 @@ enum Place {
     Fed,
     /// In the queue for the next claim.
     Hungry,
-    /// Being claimed; true when more came to the store meanwhile.
-    Claiming { more: bool },
+    /// Being claimed. `more` when more came to the store meanwhile, `again` when the claim may have been too early.
+    Claiming { more: bool, again: bool },
     /// No plugin has its handler just now.
     Homeless,
 }
@@ -37,7 +37,7 @@ impl Paging {
     /// Notes that the store has tasks of a lane. `fed` says whether its key has enough in memory.
     pub(super) fn spill(&mut self, lane: Lane, fed: bool) {
         match self.spilled.get_mut(&lane) {
-            Some(Place::Claiming { more }) => *more = true,
+            Some(Place::Claiming { more, .. }) => *more = true,
             Some(Place::Fed) if !fed => self.feed(&lane),
             Some(_) => {}
             None => {
@@ -59,11 +59,19 @@ impl Paging {
         }
     }
 
-    /// Notes that memory holds little of a key.
+    /// Notes that memory holds little of a key, or that something of it may be claimed that could not be before.
     pub(super) fn drained(&mut self, key: &str) {
         for lane in self.by_key.get(key).cloned().unwrap_or_default() {
+            if let Some(Place::Claiming { again, .. }) = self.spilled.get_mut(&lane) {
+                *again = true;
+            }
             self.feed(&lane);
         }
+    }
+
+    /// Returns the lanes that a claim would bring next.
+    pub(super) fn hungry(&self) -> impl Iterator<Item = &Lane> {
+        self.hungry.iter().take(LANES_PER_CLAIM)
     }
 
     /// Returns whether the store has tasks of a key, so that new ones go behind them.
@@ -71,18 +79,18 @@ impl Paging {
         self.by_key.contains_key(key)
     }
 
-    /// Returns the lanes to claim next. One claim runs at a time.
-    pub(super) fn next_claim(&mut self, has_handler: impl Fn(&Lane) -> bool) -> Vec<Lane> {
+    /// Returns the lanes to claim next, at most `room`. One claim runs at a time.
+    pub(super) fn next_claim(&mut self, room: usize, has_handler: impl Fn(&Lane) -> bool) -> Vec<Lane> {
         let mut lanes = Vec::new();
         if self.claiming > 0 {
             return lanes;
         }
-        while lanes.len() < LANES_PER_CLAIM
+        while lanes.len() < LANES_PER_CLAIM.min(room)
             && let Some(lane) = self.hungry.pop_front()
         {
             let Some(place) = self.spilled.get_mut(&lane) else { continue };
             if has_handler(&lane) {
-                *place = Place::Claiming { more: false };
+                *place = Place::Claiming { more: false, again: false };
                 lanes.push(lane);
             } else {
                 *place = Place::Homeless;
@@ -96,12 +104,15 @@ impl Paging {
     /// store has nothing more of it.
     pub(super) fn claimed(&mut self, lane: &Lane, more: bool, fed: bool) -> Option<String> {
         self.claiming = self.claiming.saturating_sub(1);
-        let more = more || matches!(self.spilled.get(lane), Some(Place::Claiming { more: true }));
-        if !more {
+        let (came, again) = match self.spilled.get(lane) {
+            Some(Place::Claiming { more, again }) => (*more, *again),
+            _ => (false, false),
+        };
+        if !more && !came {
             return self.forget(lane);
         }
         self.spilled.insert(lane.clone(), Place::Fed);
-        if !fed {
+        if !fed || again {
             self.feed(lane);
         }
         None
@@ -148,15 +159,15 @@ mod tests {
     fn a_hungry_lane_is_claimed_once_and_forgotten_when_nothing_is_left() {
         let mut paging = Paging::default();
         paging.spill(lane("a"), true);
-        assert!(paging.next_claim(|_| true).is_empty(), "its key has enough in memory");
+        assert!(paging.next_claim(9, |_| true).is_empty(), "its key has enough in memory");
         paging.drained("a");
         paging.drained("a");
-        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
-        assert!(paging.next_claim(|_| true).is_empty());
+        assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
+        assert!(paging.next_claim(9, |_| true).is_empty());
         assert_eq!(paging.claimed(&lane("a"), true, true), None);
         assert!(paging.has("a"));
         paging.drained("a");
-        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+        assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
         assert_eq!(paging.claimed(&lane("a"), false, true), Some("a".into()));
         assert!(!paging.has("a"));
     }
@@ -165,29 +176,50 @@ mod tests {
     fn tasks_that_are_accepted_during_a_claim_are_not_forgotten() {
         let mut paging = Paging::default();
         paging.spill(lane("a"), false);
-        assert_eq!(paging.next_claim(|_| true).len(), 1);
+        assert_eq!(paging.next_claim(9, |_| true).len(), 1);
         paging.spill(lane("a"), false);
         assert_eq!(paging.claimed(&lane("a"), false, false), None);
-        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+        assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
+    }
+
+    #[test]
+    fn a_key_whose_turn_came_during_a_claim_is_claimed_again() {
+        // The claim looked at an ordered key before its head had ended, and found nothing that may be taken.
+        let mut paging = Paging::default();
+        paging.spill(lane("a"), false);
+        assert_eq!(paging.next_claim(9, |_| true).len(), 1);
+        paging.drained("a");
+        assert_eq!(paging.claimed(&lane("a"), true, true), None);
+        assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
+    }
+
+    #[test]
+    fn a_claim_brings_no_more_lanes_than_there_is_room_for() {
+        let mut paging = Paging::default();
+        for key in ["a", "b", "c"] {
+            paging.spill(lane(key), false);
+        }
+        let lanes = paging.next_claim(2, |_| true);
+        assert_eq!((lanes.len(), paging.hungry().count()), (2, 1));
     }
 
     #[test]
     fn a_claim_that_failed_is_made_again() {
         let mut paging = Paging::default();
         paging.spill(lane("a"), false);
-        let lanes = paging.next_claim(|_| true);
+        let lanes = paging.next_claim(9, |_| true);
         paging.not_claimed(&lanes);
-        assert_eq!(paging.next_claim(|_| true), lanes);
+        assert_eq!(paging.next_claim(9, |_| true), lanes);
     }
 
     #[test]
     fn a_lane_without_a_handler_waits_for_the_plugins_to_change() {
         let mut paging = Paging::default();
         paging.spill(lane("a"), false);
-        assert!(paging.next_claim(|_| false).is_empty());
+        assert!(paging.next_claim(9, |_| false).is_empty());
         paging.drained("a");
-        assert!(paging.next_claim(|_| true).is_empty());
+        assert!(paging.next_claim(9, |_| true).is_empty());
         paging.rehome();
-        assert_eq!(paging.next_claim(|_| true), [lane("a")]);
+        assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
     }
 }

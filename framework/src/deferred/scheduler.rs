@@ -1,16 +1,35 @@
 //! Which task runs next. Pure: no clock, no thread, no store.
 //!
-//! Tasks wait in a queue per key. Keys with work and a free slot take turns; a key at its cap, or whose remote host is at
-//! its cap, is set aside and comes back when one of its tasks ends, so a slow receiver never costs the others a look.
-//! First tries go before retries, and retries hold at most half of the slots. It knows only the tasks that this host
-//! holds; [`paging`](super::paging) brings more of a key when it reports that it has little left of it.
+//! Due tasks wait in a queue per key. Keys with a task that may start stand in line, one line for each class of urgency
+//! and kind of slot, and take turns. A key leaves the lines while nothing of it may start: at its cap, paused, behind its
+//! breaker, at its rate, or while its receiver wants to be left alone; it comes back when one of its tasks ends or its
+//! time has come. A task whose remote host is at its cap waits in the line of that host. So nobody who cannot start costs
+//! the others a look. It knows only the tasks that this host holds; [`paging`](super::paging) brings more of a key when
+//! it reports that it has little left of it.
+
+mod health;
+mod queue;
+mod rate;
+mod turns;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use switchboard_plugin_api::HandlerKind;
 
-use crate::store::{TaskHead, TaskId};
+use crate::store::{KeyPolicy, TaskHead, TaskId};
+pub use health::BreakerState;
+use health::Health;
+pub(crate) use health::{Change, Verdict};
+use queue::Queue;
+use rate::Bucket;
+use turns::{Class, Key, Turns};
 
 /// How many tasks may run at once.
 #[derive(Clone, Copy, Debug)]
@@ -25,48 +44,25 @@ pub(crate) struct Limits {
     pub(crate) per_host: usize,
 }
 
-/// Why a key is not in the rotation although it has work.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Block {
-    Key(String),
-    Host(String),
-    Retries,
-    Kind(bool),
-}
+/// A key that has fewer tasks than this in its queue is reported as drained.
+const LOW: usize = 64;
 
-#[derive(Default)]
-struct Queue {
-    first: VecDeque<TaskHead>,
-    retries: VecDeque<TaskHead>,
-    running: usize,
-    place: Place,
-}
+/// A queue of this length gives up some of its tasks when memory is full and another key has none.
+const LONG: usize = 16;
 
-/// Where a key is.
-#[derive(Default, PartialEq, Eq)]
-enum Place {
-    #[default]
-    Nowhere,
-    Rotation,
-    /// Set aside until the block is lifted.
-    Behind(Block),
-}
+/// Keys whose failures are remembered at least.
+const REMEMBERED: usize = 1_024;
 
-impl Queue {
-    fn len(&self) -> usize {
-        self.first.len() + self.retries.len()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.first.is_empty() && self.retries.is_empty() && self.running == 0
-    }
-}
+/// For how long a failure is remembered when there are more, in milliseconds.
+const MEMORY_MS: i64 = 60 * 60 * 1_000;
 
 struct Running {
-    key: String,
+    key: Key,
     host: Option<String>,
     retry: bool,
     sync: bool,
+    /// Whether it was started while its key's breaker was half open.
+    probe: bool,
 }
 
 /// A task that is due later.
@@ -88,73 +84,228 @@ impl PartialOrd for Timer {
     }
 }
 
-/// The scheduler of one host.
+/// Where a task is.
+#[derive(Clone, PartialEq, Eq)]
+enum Place {
+    Timer(i64),
+    Queue,
+    Homeless,
+    Running,
+}
+
+/// The slots of one kind of handler.
+#[derive(Default)]
+struct Kind {
+    lines: Turns<Key>,
+    running: usize,
+    retries: usize,
+}
+
+/// Those who wait for a slot of a remote host stand apart by the slot of this host that they need as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    sync: bool,
+    retry: bool,
+}
+
+impl Slot {
+    const COUNT: usize = 4;
+
+    fn index(self) -> usize {
+        2 * usize::from(self.sync) + usize::from(self.retry)
+    }
+}
+
+#[derive(Default)]
+struct Host {
+    running: usize,
+    waiting: [Turns<Key>; Slot::COUNT],
+    /// Whether it is in the list of hosts that have a slot and somebody who waits for one.
+    open: [bool; Slot::COUNT],
+}
+
+impl Host {
+    fn is_idle(&self) -> bool {
+        self.running == 0 && self.waiting.iter().all(Turns::is_empty)
+    }
+}
+
+struct Policed {
+    policy: KeyPolicy,
+    bucket: Option<Bucket>,
+}
+
+/// Whether something of a key may start.
+enum Gate {
+    Open,
+    /// Not before a task ends or somebody changes its policy.
+    Shut,
+    /// Not before this time.
+    Until(i64),
+}
+
+/// What there is to say about a key in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyView {
+    pub(crate) key: String,
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    pub(crate) breaker: BreakerState,
+    pub(crate) failures: u32,
+    pub(crate) one_at_a_time: bool,
+    pub(crate) held_until: Option<i64>,
+}
+
+/// Tells how a handler is called; `None` when it cannot be called just now.
+pub(crate) type KindOf = Box<dyn Fn(u32, &str) -> Option<HandlerKind> + Send>;
+
+/// The scheduler of one host. All times are milliseconds since the Unix epoch.
 pub(crate) struct Scheduler {
     limits: Limits,
-    queues: HashMap<String, Queue>,
-    rotation: VecDeque<String>,
-    blocked: HashMap<Block, Vec<String>>,
+    kind_of: KindOf,
+    now: i64,
+    queues: HashMap<Key, Queue>,
+    /// Of asynchronous and of synchronous handlers.
+    kinds: [Kind; 2],
+    hosts: HashMap<String, Host>,
+    /// Hosts that have a slot again and somebody who waits for one.
+    open_hosts: [VecDeque<String>; Slot::COUNT],
     timers: BinaryHeap<Reverse<Timer>>,
+    /// When keys may start again.
+    gates: BinaryHeap<Reverse<(i64, Key)>>,
+    /// The earliest time for which a key is in `gates`.
+    gate_due: HashMap<Key, i64>,
+    policies: HashMap<Key, Policed>,
+    health: HashMap<Key, Health>,
+    remembered: usize,
     /// Tasks whose handler cannot be called just now.
     homeless: Vec<TaskHead>,
     running: HashMap<TaskId, Running>,
-    hosts: HashMap<String, usize>,
-    running_sync: usize,
-    running_retries: usize,
-    /// Every task that is here, running or not, so that none is here twice; with its time while it is on the timer.
-    known: HashMap<TaskId, Option<i64>>,
+    /// Every task that is here, so that none is here twice.
+    known: HashMap<TaskId, Place>,
     drained: Vec<String>,
 }
 
-/// A key that has fewer tasks than this in its queue is reported as drained.
-const LOW: usize = 64;
-
 impl Scheduler {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, kind_of: KindOf) -> Self {
         Self {
             limits,
+            kind_of,
+            now: i64::MIN,
             queues: HashMap::new(),
-            rotation: VecDeque::new(),
-            blocked: HashMap::new(),
+            kinds: Default::default(),
+            hosts: HashMap::new(),
+            open_hosts: Default::default(),
             timers: BinaryHeap::new(),
+            gates: BinaryHeap::new(),
+            gate_due: HashMap::new(),
+            policies: HashMap::new(),
+            health: HashMap::new(),
+            remembered: REMEMBERED,
             homeless: Vec::new(),
             running: HashMap::new(),
-            hosts: HashMap::new(),
-            running_sync: 0,
-            running_retries: 0,
             known: HashMap::new(),
             drained: Vec::new(),
         }
     }
 
-    /// Takes a task: into its queue when it is due at `now` (milliseconds since the Unix epoch), else on the timer. False
-    /// when it is here already.
-    pub(crate) fn add(&mut self, head: TaskHead, now: i64) -> bool {
+    /// Moves the time to `now`: tasks that are due go into their queues, and keys whose time has come into the lines.
+    pub(crate) fn tick(&mut self, now: i64) {
+        self.now = self.now.max(now);
+        while self.timers.peek().is_some_and(|Reverse(timer)| timer.due <= self.now) {
+            // One that was given another time is on the timer twice; only the last counts.
+            if let Some(Reverse(timer)) = self.timers.pop()
+                && self.known.get(&timer.head.id) == Some(&Place::Timer(timer.due))
+            {
+                self.enqueue(timer.head);
+            }
+        }
+        while self.gates.peek().is_some_and(|Reverse((due, _))| *due <= self.now) {
+            if let Some(Reverse((due, key))) = self.gates.pop()
+                && self.gate_due.get(&key) == Some(&due)
+            {
+                self.gate_due.remove(&key);
+                self.reconsider(&key);
+                self.feed(&key);
+            }
+        }
+    }
+
+    /// Returns when there is something to do, if nothing else happens before.
+    pub(crate) fn next_due(&self) -> Option<i64> {
+        let timer = self.timers.peek().map(|Reverse(timer)| timer.due);
+        let gate = self.gates.peek().map(|Reverse((due, _))| *due);
+        timer.into_iter().chain(gate).min()
+    }
+
+    /// Takes a task: into its queue when it is due, else on the timer. False when it is here already.
+    pub(crate) fn add(&mut self, head: TaskHead) -> bool {
         if self.known.contains_key(&head.id) {
             return false;
         }
-        self.place(head, now);
+        self.place(head);
         true
     }
 
-    /// Gives a task that waits for its time another time. One that is in its queue or runs stays where it is; false when
-    /// it is not here.
-    pub(crate) fn reschedule(&mut self, head: TaskHead, now: i64) -> bool {
+    /// Makes a task that waits for its time due now. One that is in its queue or runs stays as it is; false when it is not
+    /// here, or runs.
+    pub(crate) fn hasten(&mut self, head: TaskHead) -> bool {
         match self.known.get(&head.id) {
-            Some(Some(_)) => self.place(head, now),
-            Some(None) => {}
-            None => return false,
+            Some(Place::Timer(_)) => self.enqueue(head),
+            Some(Place::Queue | Place::Homeless) => {}
+            Some(Place::Running) | None => return false,
         }
         true
     }
 
-    fn place(&mut self, head: TaskHead, now: i64) {
+    /// Takes a task out that does not run; false when it is not here, or runs.
+    pub(crate) fn remove(&mut self, id: TaskId, key: &str) -> bool {
+        match self.known.get(&id) {
+            Some(Place::Timer(_)) => {
+                self.known.remove(&id);
+                true
+            }
+            Some(Place::Queue) => {
+                let Some(queue) = self.queues.get_mut(key) else { return false };
+                let before = queue.len();
+                if queue.remove(id).is_none() {
+                    return false;
+                }
+                self.known.remove(&id);
+                self.shortened(key, before);
+                self.forget_if_idle(key);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn place(&mut self, head: TaskHead) {
         let due = head.run_at.0;
-        if due > now {
-            self.known.insert(head.id, Some(due));
+        if due > self.now {
+            self.known.insert(head.id, Place::Timer(due));
             self.timers.push(Reverse(Timer { due, head }));
         } else {
             self.enqueue(head);
+        }
+    }
+
+    fn enqueue(&mut self, head: TaskHead) {
+        let Some(kind) = (self.kind_of)(head.number, &head.name) else {
+            self.known.insert(head.id, Place::Homeless);
+            self.homeless.push(head);
+            return;
+        };
+        self.known.insert(head.id, Place::Queue);
+        let sync = kind == HandlerKind::Sync;
+        let key: Key = match self.queues.get_key_value(head.key.as_str()) {
+            Some((key, _)) => Arc::clone(key),
+            None => head.key.as_str().into(),
+        };
+        let queue = self.queues.entry(Arc::clone(&key)).or_default();
+        let (class, parked) = queue.add(head, sync);
+        if !parked && !queue.shut {
+            list(&mut self.kinds, queue, &key, class, sync);
         }
     }
 
@@ -163,12 +314,28 @@ impl Scheduler {
         self.queues.get(key).map_or(0, Queue::len)
     }
 
-    /// Returns whether a key has little left in its queue.
-    pub(crate) fn is_low(&self, key: &str) -> bool {
-        self.queued(key) < LOW
+    /// Returns whether a key has little left in its queue and could start more.
+    pub(crate) fn is_low(&mut self, key: &str) -> bool {
+        if self.queued(key) >= LOW {
+            return false;
+        }
+        match self.gate_of_time(key) {
+            Gate::Open => true,
+            Gate::Shut => false,
+            Gate::Until(due) => {
+                let key = key.into();
+                self.wait_for_gate(key, due);
+                false
+            }
+        }
     }
 
-    /// Returns the keys whose queues have become low since this was asked last.
+    /// Returns whether no task of a key runs or could run soon.
+    pub(crate) fn has_none_of(&self, key: &str) -> bool {
+        self.queues.get(key).is_none_or(|queue| queue.len() == 0 && queue.running == 0)
+    }
+
+    /// Returns the keys that have come to have little left since this was asked last.
     pub(crate) fn take_drained(&mut self) -> Vec<String> {
         std::mem::take(&mut self.drained)
     }
@@ -182,41 +349,25 @@ impl Scheduler {
         heads
     }
 
-    fn enqueue(&mut self, head: TaskHead) {
-        self.known.insert(head.id, None);
-        let key = head.key.clone();
-        let queue = self.queues.entry(key.clone()).or_default();
-        let first = head.attempts == 0;
-        if first { &mut queue.first } else { &mut queue.retries }.push_back(head);
-        match &queue.place {
-            Place::Nowhere => {}
-            // Only its retries had to wait.
-            Place::Behind(Block::Retries) if first => {
-                if let Some(keys) = self.blocked.get_mut(&Block::Retries) {
-                    keys.retain(|other| *other != key);
-                }
-            }
-            Place::Rotation | Place::Behind(_) => return,
-        }
-        queue.place = Place::Rotation;
-        self.rotation.push_back(key);
-    }
-
-    /// Moves the tasks that are due at `now` into their queues.
-    pub(crate) fn tick(&mut self, now: i64) {
-        while self.timers.peek().is_some_and(|Reverse(timer)| timer.due <= now) {
-            // One that was given another time is on the timer twice; only the last counts.
-            if let Some(Reverse(timer)) = self.timers.pop()
-                && self.known.get(&timer.head.id) == Some(&Some(timer.due))
-            {
-                self.enqueue(timer.head);
+    /// Gives up tasks of a key that cannot use its room in memory: one that may not start anything just now, else the one
+    /// with the longest queue.
+    pub(crate) fn evict(&mut self) -> Vec<TaskHead> {
+        let mut best: Option<((bool, usize), Key)> = None;
+        for (key, queue) in self.queues.iter().filter(|(_, queue)| queue.len() > 0) {
+            let rank = (!matches!(self.gate_of_time(key), Gate::Open), queue.len());
+            if (rank.0 || rank.1 >= LONG) && best.as_ref().is_none_or(|(other, _)| *other < rank) {
+                best = Some((rank, Arc::clone(key)));
             }
         }
-    }
-
-    /// Returns when the next task is due, in milliseconds since the Unix epoch.
-    pub(crate) fn next_due(&self) -> Option<i64> {
-        self.timers.peek().map(|Reverse(timer)| timer.due)
+        let Some(((idle, len), key)) = best else { return Vec::new() };
+        let Some(queue) = self.queues.get_mut(&key) else { return Vec::new() };
+        let heads = queue.take_last(if idle { len } else { len / 2 });
+        for head in &heads {
+            self.known.remove(&head.id);
+        }
+        self.shortened(&key, len);
+        self.forget_if_idle(&key);
+        heads
     }
 
     /// Returns how many tasks run.
@@ -224,247 +375,293 @@ impl Scheduler {
         self.running.len()
     }
 
-    /// Returns the tasks that run.
-    pub(crate) fn running_ids(&self) -> impl Iterator<Item = TaskId> + '_ {
-        self.running.keys().copied()
+    /// Sets what holds for a key.
+    pub(crate) fn set_policy(&mut self, key: &str, policy: Option<KeyPolicy>) {
+        match policy {
+            Some(policy) => {
+                let bucket = policy.rate.map(Bucket::new);
+                self.policies.insert(key.into(), Policed { policy, bucket });
+            }
+            None => drop(self.policies.remove(key)),
+        }
+        self.reconsider(&key.into());
+        self.feed(key);
+    }
+
+    /// Reports a key that may start again, when it has little left.
+    fn feed(&mut self, key: &str) {
+        if self.is_low(key) {
+            self.drained.push(key.to_owned());
+        }
+    }
+
+    /// Returns what there is to say about the keys that have something in memory.
+    pub(crate) fn keys(&self) -> Vec<KeyView> {
+        let mut views: HashMap<&Key, KeyView> = HashMap::new();
+        for (key, queue) in &self.queues {
+            let view = views.entry(key).or_default();
+            (view.queued, view.running) = (queue.len(), queue.running);
+        }
+        for (key, health) in &self.health {
+            let view = views.entry(key).or_default();
+            view.breaker = health.breaker(self.now);
+            view.failures = health.failures;
+            view.one_at_a_time = health.is_one_at_a_time();
+            view.held_until = health.held_until(self.now);
+        }
+        views.into_iter().map(|(key, view)| KeyView { key: key.to_string(), ..view }).collect()
+    }
+
+    /// Returns whether time or policy keep a key from starting anything.
+    fn gate_of_time(&self, key: &str) -> Gate {
+        let policed = self.policies.get(key);
+        if policed.is_some_and(|policed| policed.policy.paused) {
+            return Gate::Shut;
+        }
+        let held = self.health.get(key).and_then(|health| health.held_until(self.now));
+        let rated = policed.and_then(|policed| policed.bucket.as_ref()).and_then(|bucket| bucket.empty_until(self.now));
+        held.into_iter().chain(rated).max().map_or(Gate::Open, Gate::Until)
+    }
+
+    fn cap(&self, key: &str) -> usize {
+        if self.health.get(key).is_some_and(Health::is_one_at_a_time) {
+            return 1;
+        }
+        let cap = self.policies.get(key).and_then(|policed| policed.policy.cap);
+        cap.map_or(self.limits.per_key, |cap| usize::try_from(cap.get()).unwrap_or(usize::MAX))
+    }
+
+    fn gate(&self, key: &str, running: usize) -> Gate {
+        if running >= self.cap(key) { Gate::Shut } else { self.gate_of_time(key) }
+    }
+
+    fn wait_for_gate(&mut self, key: Key, due: i64) {
+        if self.gate_due.get(&key).is_none_or(|other| due < *other) {
+            self.gate_due.insert(Arc::clone(&key), due);
+            self.gates.push(Reverse((due, key)));
+        }
+    }
+
+    /// Looks at a key again of which something has changed.
+    fn reconsider(&mut self, key: &Key) {
+        let running = self.queues.get(key).map_or(0, |queue| queue.running);
+        match self.gate(key, running) {
+            Gate::Shut => {}
+            Gate::Until(due) => self.wait_for_gate(Arc::clone(key), due),
+            Gate::Open => {
+                let Some(queue) = self.queues.get_mut(key).filter(|queue| queue.shut) else { return };
+                queue.shut = false;
+                let turns: Vec<_> =
+                    queue.strands.iter().filter(|strand| !strand.parked && !strand.is_empty()).collect();
+                let turns: Vec<_> = turns.into_iter().map(|strand| (strand.class, strand.sync)).collect();
+                for (class, sync) in turns {
+                    list(&mut self.kinds, queue, key, class, sync);
+                }
+            }
+        }
     }
 
     /// Takes the next task that may run, and how its handler is called.
-    pub(crate) fn take(
-        &mut self,
-        kind_of: impl Fn(u32, &str) -> Option<HandlerKind>,
-    ) -> Option<(TaskHead, HandlerKind)> {
-        while let Some(key) = self.rotation.pop_front() {
-            let Some(queue) = self.queues.get_mut(&key) else { continue };
-            let retry = queue.first.is_empty();
-            let Some(head) = queue.first.front().or_else(|| queue.retries.front()) else {
-                queue.place = Place::Nowhere;
-                if queue.is_idle() {
-                    self.queues.remove(&key);
+    pub(crate) fn take(&mut self) -> Option<(TaskHead, HandlerKind)> {
+        loop {
+            let mut moved = false;
+            for kind in [HandlerKind::Async, HandlerKind::Sync] {
+                let sync = kind == HandlerKind::Sync;
+                let Some(retries) = self.free_slot(sync) else { continue };
+                moved |= self.wake_one(Slot { sync, retry: false });
+                moved |= retries && self.wake_one(Slot { sync, retry: true });
+                let Some((class, key)) = self.kinds[usize::from(sync)].lines.pop(retries) else { continue };
+                moved = true;
+                if let Some(head) = self.take_of(&key, class, sync) {
+                    return Some((head, kind));
                 }
-                continue;
-            };
-            let Some(kind) = kind_of(head.number, &head.name) else {
-                let lane = if retry { &mut queue.retries } else { &mut queue.first };
-                self.homeless.extend(lane.pop_front());
-                self.rotation.push_front(key);
-                continue;
-            };
-            let sync = kind == HandlerKind::Sync;
-            if let Some(block) = self.block(&key, retry, sync) {
-                if let Some(queue) = self.queues.get_mut(&key) {
-                    queue.place = Place::Behind(block.clone());
-                }
-                self.blocked.entry(block).or_default().push(key);
+            }
+            if !moved {
+                return None;
+            }
+        }
+    }
+
+    /// Returns whether there is a slot for a kind of handler; true when a retry may have it.
+    fn free_slot(&self, sync: bool) -> Option<bool> {
+        let slots = if sync { self.limits.threads } else { self.limits.concurrency };
+        let kind = &self.kinds[usize::from(sync)];
+        (kind.running < slots).then(|| kind.retries < (slots / 2).max(1))
+    }
+
+    /// Starts a task of a key whose turn it is, unless none of this class may start.
+    fn take_of(&mut self, key: &Key, class: Class, sync: bool) -> Option<TaskHead> {
+        let queue = self.queues.get_mut(key)?;
+        queue.listed &= !class.bit(sync);
+        let running = queue.running;
+        let gate = self.gate(key, running);
+        if !matches!(gate, Gate::Open) {
+            self.queues.get_mut(key)?.shut = true;
+            self.forget_if_idle(key);
+            if let Gate::Until(due) = gate {
+                self.wait_for_gate(Arc::clone(key), due);
+            }
+            return None;
+        }
+        while let Some(index) = self.queues.get(key)?.next(class, sync) {
+            let strand = &self.queues.get(key)?.strands[index];
+            let Some(head) = strand.first() else { break };
+            let kind = (self.kind_of)(head.number, &head.name);
+            if kind.map(|kind| kind == HandlerKind::Sync) != Some(sync) {
+                self.move_strand(key, index);
                 continue;
             }
-            return self.start(key, retry, sync).map(|head| (head, kind));
+            if let Some(name) = strand.host.clone() {
+                let host = self.hosts.entry(name).or_default();
+                if host.running >= self.limits.per_host {
+                    let slot = Slot { sync, retry: class.is_retry() };
+                    host.waiting[slot.index()].push(class, Arc::clone(key));
+                    self.queues.get_mut(key)?.strands[index].parked = true;
+                    continue;
+                }
+            }
+            return self.start(key, index, class, sync);
         }
+        self.forget_if_idle(key);
         None
     }
 
-    fn block(&self, key: &str, retry: bool, sync: bool) -> Option<Block> {
-        let queue = self.queues.get(key)?;
-        let head = queue.first.front().or_else(|| queue.retries.front())?;
-        let asynchronous = self.running.len() - self.running_sync;
-        let slots = self.limits.concurrency + self.limits.threads;
-        if queue.running >= self.limits.per_key {
-            Some(Block::Key(key.to_owned()))
-        } else if head
-            .host
-            .as_ref()
-            .is_some_and(|host| self.hosts.get(host).is_some_and(|n| *n >= self.limits.per_host))
-        {
-            head.host.clone().map(Block::Host)
-        } else if retry && self.running_retries >= (slots / 2).max(1) {
-            Some(Block::Retries)
-        } else if (sync && self.running_sync >= self.limits.threads)
-            || (!sync && asynchronous >= self.limits.concurrency)
-        {
-            Some(Block::Kind(sync))
-        } else {
-            None
-        }
+    /// Moves the tasks of a strand whose handler has gone, or is of another kind now.
+    fn move_strand(&mut self, key: &Key, index: usize) {
+        let Some(queue) = self.queues.get_mut(key) else { return };
+        let before = queue.len();
+        let heads = queue.take_strand(index);
+        heads.into_iter().for_each(|head| self.enqueue(head));
+        self.shortened(key, before);
     }
 
-    fn start(&mut self, key: String, retry: bool, sync: bool) -> Option<TaskHead> {
-        let queue = self.queues.get_mut(&key)?;
-        let head = if retry { queue.retries.pop_front() } else { queue.first.pop_front() }?;
+    fn start(&mut self, key: &Key, index: usize, class: Class, sync: bool) -> Option<TaskHead> {
+        let queue = self.queues.get_mut(key)?;
+        let before = queue.len();
+        let head = queue.take(index)?;
         queue.running += 1;
-        if queue.len() + 1 == LOW || queue.len() == 0 {
-            self.drained.push(key.clone());
+        if queue.next(class, sync).is_some() {
+            // To the end of the line: the other keys come first.
+            list(&mut self.kinds, queue, key, class, sync);
         }
         if let Some(host) = &head.host {
-            *self.hosts.entry(host.clone()).or_default() += 1;
+            self.hosts.entry(host.clone()).or_default().running += 1;
         }
-        self.running_sync += usize::from(sync);
-        self.running_retries += usize::from(retry);
-        self.running.insert(head.id, Running { key: key.clone(), host: head.host.clone(), retry, sync });
-        // To the end of the rotation: the other keys come first.
-        self.rotation.push_back(key);
+        let retry = class.is_retry();
+        let kind = &mut self.kinds[usize::from(sync)];
+        kind.lines.served(class);
+        kind.running += 1;
+        kind.retries += usize::from(retry);
+        if let Some(bucket) = self.policies.get_mut(key).and_then(|policed| policed.bucket.as_mut()) {
+            bucket.take(self.now);
+        }
+        let probe = self.health.get(key).is_some_and(|health| health.breaker(self.now) == BreakerState::HalfOpen);
+        self.known.insert(head.id, Place::Running);
+        self.running.insert(head.id, Running { key: Arc::clone(key), host: head.host.clone(), retry, sync, probe });
+        self.shortened(key, before);
         Some(head)
     }
 
-    /// Frees the slot of a task that has ended, and forgets it.
-    pub(crate) fn ended(&mut self, id: TaskId) {
-        let Some(running) = self.running.remove(&id) else { return };
-        self.known.remove(&id);
-        self.running_sync -= usize::from(running.sync);
-        self.running_retries -= usize::from(running.retry);
-        if let Some(queue) = self.queues.get_mut(&running.key) {
-            queue.running -= 1;
-            if queue.place == Place::Nowhere && queue.is_idle() {
-                self.queues.remove(&running.key);
-            }
-        }
-        self.unblock(&Block::Key(running.key));
-        self.unblock(&Block::Kind(running.sync));
-        if running.retry {
-            self.unblock(&Block::Retries);
-        }
-        if let Some(host) = running.host {
-            if let Some(count) = self.hosts.get_mut(&host) {
-                *count -= 1;
-                if *count == 0 {
-                    self.hosts.remove(&host);
-                }
-            }
-            self.unblock(&Block::Host(host));
+    /// Reports a key whose queue was `before` tasks long and has become low or empty.
+    fn shortened(&mut self, key: &str, before: usize) {
+        let len = self.queued(key);
+        if (len < LOW && before >= LOW) || (len == 0 && before > 0) {
+            self.drained.push(key.to_owned());
         }
     }
 
-    fn unblock(&mut self, block: &Block) {
-        for key in self.blocked.remove(block).into_iter().flatten() {
-            if let Some(queue) = self.queues.get_mut(&key) {
-                queue.place = Place::Rotation;
-                self.rotation.push_back(key);
+    fn forget_if_idle(&mut self, key: &str) {
+        if self.queues.get(key).is_some_and(Queue::is_idle) {
+            self.queues.remove(key);
+        }
+    }
+
+    /// Frees the slot of a task that has ended, forgets the task, and takes in what its end says about its key.
+    pub(crate) fn ended(&mut self, id: TaskId, verdict: Verdict) -> Option<Change> {
+        let running = self.running.remove(&id)?;
+        self.known.remove(&id);
+        let kind = &mut self.kinds[usize::from(running.sync)];
+        kind.running -= 1;
+        kind.retries -= usize::from(running.retry);
+        if let Some(queue) = self.queues.get_mut(&running.key) {
+            queue.running -= 1;
+        }
+        if let Some(host) = running.host {
+            self.leave_host(host);
+        }
+        let change = self.judge(&running.key, verdict, running.probe);
+        self.reconsider(&running.key);
+        if change == Some(Change::Closed) {
+            self.feed(&running.key);
+        }
+        self.forget_if_idle(&running.key);
+        change
+    }
+
+    fn judge(&mut self, key: &Key, verdict: Verdict, probe: bool) -> Option<Change> {
+        let now = self.now;
+        if matches!(verdict, Verdict::Bad { .. }) && !self.health.contains_key(key) {
+            if self.health.len() >= self.remembered {
+                self.health.retain(|_, health| {
+                    health.held_until(now).is_some() || health.failed_at > now.saturating_sub(MEMORY_MS)
+                });
+                self.remembered = REMEMBERED.max(2 * self.health.len());
+            }
+            self.health.insert(Arc::clone(key), Health::default());
+        }
+        let health = self.health.get_mut(key)?;
+        let change = health.ended(verdict, probe, now);
+        if health.is_good(now) {
+            self.health.remove(key);
+        }
+        change
+    }
+
+    fn leave_host(&mut self, name: String) {
+        let Some(host) = self.hosts.get_mut(&name) else { return };
+        host.running -= 1;
+        for (index, waiting) in host.waiting.iter().enumerate() {
+            if !waiting.is_empty() && !std::mem::replace(&mut host.open[index], true) {
+                self.open_hosts[index].push_back(name.clone());
             }
         }
+        if host.is_idle() {
+            self.hosts.remove(&name);
+        }
+    }
+
+    /// Lets one key that waits for a slot of its remote host stand in line again; false when no host has one for anybody.
+    fn wake_one(&mut self, slot: Slot) -> bool {
+        while let Some(name) = self.open_hosts[slot.index()].pop_front() {
+            let Some(host) = self.hosts.get_mut(&name) else { continue };
+            let waiting = &mut host.waiting[slot.index()];
+            let next = if host.running < self.limits.per_host { waiting.pop(true) } else { None };
+            let Some((class, key)) = next else {
+                host.open[slot.index()] = false;
+                if host.is_idle() {
+                    self.hosts.remove(&name);
+                }
+                continue;
+            };
+            waiting.served(class);
+            if let Some(queue) = self.queues.get_mut(&key) {
+                if queue.unpark(class, slot.sync, &name) && !queue.shut {
+                    list(&mut self.kinds, queue, &key, class, slot.sync);
+                }
+                self.forget_if_idle(&key);
+            }
+            self.open_hosts[slot.index()].push_back(name);
+            return true;
+        }
+        false
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Priority, Timestamp};
-
-    const LIMITS: Limits = Limits { concurrency: 8, threads: 2, per_key: 2, per_host: 3 };
-
-    fn head(id: i64, key: &str, host: Option<&str>, attempts: u32, run_at: i64) -> TaskHead {
-        TaskHead {
-            id: TaskId(id),
-            number: 7_320,
-            name: "none".into(),
-            key: key.into(),
-            host: host.map(Into::into),
-            run_at: Timestamp(run_at),
-            attempts,
-            priority: Priority::Normal,
-            ordered: false,
-        }
-    }
-
-    fn asynchronous(_: u32, _: &str) -> Option<HandlerKind> {
-        Some(HandlerKind::Async)
-    }
-
-    fn take_all(scheduler: &mut Scheduler) -> Vec<i64> {
-        std::iter::from_fn(|| scheduler.take(asynchronous)).map(|(head, _)| head.id.0).collect()
-    }
-
-    #[test]
-    fn keys_take_turns_and_one_at_its_cap_does_not_hold_the_others() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        for id in 0..5 {
-            scheduler.add(head(id, "slow", None, 0, 0), 0);
-        }
-        for id in 10..12 {
-            scheduler.add(head(id, "quick", None, 0, 0), 0);
-        }
-        assert_eq!(take_all(&mut scheduler), [0, 10, 1, 11]);
-        scheduler.ended(TaskId(10));
-        assert_eq!(take_all(&mut scheduler), [] as [i64; 0]);
-        scheduler.ended(TaskId(0));
-        assert_eq!(take_all(&mut scheduler), [2]);
-    }
-
-    #[test]
-    fn keys_of_one_host_share_its_cap() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        for id in 0..6 {
-            scheduler.add(head(id, &format!("key{id}"), Some("h:443"), 0, 0), 0);
-        }
-        scheduler.add(head(9, "other", Some("i:443"), 0, 0), 0);
-        assert_eq!(take_all(&mut scheduler), [0, 1, 2, 9]);
-        scheduler.ended(TaskId(1));
-        assert_eq!(take_all(&mut scheduler), [3]);
-    }
-
-    #[test]
-    fn first_tries_go_before_retries_which_hold_at_most_half_of_the_slots() {
-        let limits = Limits { concurrency: 4, threads: 0, per_key: 9, per_host: 9 };
-        let mut scheduler = Scheduler::new(limits);
-        for id in 0..4 {
-            scheduler.add(head(id, "a", None, 1, 0), 0);
-        }
-        scheduler.add(head(8, "a", None, 0, 0), 0);
-        assert_eq!(take_all(&mut scheduler), [8, 0, 1]);
-        scheduler.add(head(9, "b", None, 0, 0), 0);
-        assert_eq!(take_all(&mut scheduler), [9]);
-        scheduler.ended(TaskId(0));
-        assert_eq!(take_all(&mut scheduler), [2]);
-    }
-
-    #[test]
-    fn a_first_try_behind_blocked_retries_of_its_own_key_runs() {
-        let limits = Limits { concurrency: 4, threads: 0, per_key: 9, per_host: 9 };
-        let mut scheduler = Scheduler::new(limits);
-        for id in 0..3 {
-            scheduler.add(head(id, "a", None, 1, 0), 0);
-        }
-        assert_eq!(take_all(&mut scheduler), [0, 1]);
-        scheduler.add(head(7, "a", None, 0, 0), 0);
-        assert_eq!(take_all(&mut scheduler), [7]);
-    }
-
-    #[test]
-    fn a_task_waits_for_its_time_and_for_its_handler() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        scheduler.add(head(1, "a", None, 0, 500), 0);
-        assert_eq!((take_all(&mut scheduler), scheduler.next_due()), (vec![], Some(500)));
-        scheduler.tick(500);
-        assert!(scheduler.take(|_, _| None).is_none());
-        let homeless = scheduler.take_homeless();
-        assert_eq!(homeless.len(), 1);
-        assert!(scheduler.add(homeless[0].clone(), 500));
-        assert!(!scheduler.add(homeless[0].clone(), 500), "it is here already");
-        assert_eq!(take_all(&mut scheduler), [1]);
-    }
-
-    #[test]
-    fn a_task_on_the_timer_can_be_given_another_time() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        scheduler.add(head(1, "a", None, 0, 500), 0);
-        assert!(scheduler.reschedule(head(1, "a", None, 0, 0), 10));
-        assert_eq!(take_all(&mut scheduler), [1]);
-        scheduler.tick(500);
-        assert_eq!(take_all(&mut scheduler), [] as [i64; 0], "it is not here twice");
-        assert!(scheduler.reschedule(head(1, "a", None, 0, 0), 500), "it runs and stays as it is");
-        assert!(!scheduler.reschedule(head(2, "a", None, 0, 0), 500));
-    }
-
-    #[test]
-    fn synchronous_handlers_wait_for_a_thread_without_holding_asynchronous_ones() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        for id in 0..3 {
-            scheduler.add(head(id, &format!("s{id}"), None, 0, 0), 0);
-        }
-        let kind = |_: u32, _: &str| Some(HandlerKind::Sync);
-        let taken = std::iter::from_fn(|| scheduler.take(kind)).count();
-        assert_eq!(taken, 2);
-        scheduler.add(head(9, "a", None, 0, 0), 0);
-        assert_eq!(take_all(&mut scheduler), [9]);
-        scheduler.ended(TaskId(0));
-        assert_eq!(scheduler.take(kind).map(|(head, _)| head.id.0), Some(2));
+/// Puts a key in line for a class and a kind of slot, unless it stands there already.
+fn list(kinds: &mut [Kind; 2], queue: &mut Queue, key: &Key, class: Class, sync: bool) {
+    let bit = class.bit(sync);
+    if queue.listed & bit == 0 {
+        queue.listed |= bit;
+        kinds[usize::from(sync)].lines.push(class, Arc::clone(key));
     }
 }

@@ -1,15 +1,18 @@
 //! Services of a call that reach the store: kept values, deferred tasks, announced events.
 
+use std::time::Duration;
+
 use switchboard_plugin_api::host::ServiceAnswer;
 use switchboard_plugin_api::protocol::{
-    AnnounceHead, DeferHead, KeepHead, KeyHead, MAX_DEFERRED_BYTES, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES,
+    AnnounceHead, DeferHead, KeepHead, KeyHead, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES,
 };
 use switchboard_plugin_api::{PluginError, TriggerNumber};
 
 use super::RunState;
 use super::call::found;
+use crate::defer::{self, DeferError, DeferOptions};
 use crate::error::Chain;
-use crate::store::{Acceptance, NewTask, OwnerId, StoreError, Timestamp};
+use crate::store::{OwnerId, StoreError, Timestamp};
 use crate::webhooks;
 
 fn failed(error: &StoreError) -> PluginError {
@@ -50,25 +53,15 @@ pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -
 pub(super) fn defer(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
     let head: DeferHead<'_> = serde_json::from_slice(head)?;
     let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
-    if body.len() > MAX_DEFERRED_BYTES {
-        let message =
-            format!("the input of a deferred task has at most {MAX_DEFERRED_BYTES} bytes, this has {}", body.len());
-        return Err(PluginError::permanent(message));
-    }
-    let now = now(run);
-    let task = NewTask {
-        number: number.get(),
-        name: head.name.into_owned(),
-        key: format!("plugin:{plugin}"),
-        payload: Some(body.to_vec()),
-        at: now,
-        run_at: after(now, head.delay_ms),
-        ..NewTask::default()
-    };
-    let acceptance = Acceptance { events: Vec::new(), tasks: vec![task] };
-    let tasks = run.core.runtime.blocking(|| run.core.accept(acceptance)).map_err(|error| failed(&error))?;
-    let id = tasks.first().map(|task| task.head.id);
-    Ok((serde_json::to_vec(&id)?, Vec::new()))
+    let options = DeferOptions::default().after(Duration::from_millis(head.delay_ms));
+    let key = format!("plugin:{plugin}");
+    let deferred =
+        run.core.runtime.blocking(|| defer::defer(&run.core, number, &head.name, body.to_vec(), options, &key));
+    let task = deferred.map_err(|error| match error {
+        DeferError::Store { source } => failed(&source),
+        refused => PluginError::permanent(Chain(&refused).to_string()),
+    })?;
+    Ok((serde_json::to_vec(&Some(task.id))?, Vec::new()))
 }
 
 pub(super) fn announce(run: &RunState, head: &[u8], body: &[u8]) -> ServiceAnswer {

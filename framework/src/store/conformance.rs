@@ -4,10 +4,11 @@ mod care;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
 
 use super::{
-    Acceptance, AcceptedTask, AttemptResult, Ending, EventId, Lane, Lease, NewEvent, NewTask, NewWebhook, OwnerId,
-    Priority, Store, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Unique, WebhookId,
+    Acceptance, AcceptedTask, AttemptResult, Ending, EventId, KeyCounts, KeyPolicy, Lane, Lease, NewEvent, NewTask,
+    NewWebhook, OwnerId, Priority, Rate, Store, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Unique, WebhookId,
 };
 use crate::store::record::Move;
 
@@ -37,6 +38,8 @@ const CASES: &[Case] = &[
     ("an event goes to its owner's webhooks and to the site's", webhooks_for),
     ("removing a webhook ends its tasks", removal),
     ("a plugin's values are its own and expire", plugin_values),
+    ("policies of keys are kept, replaced and removed", key_policies),
+    ("keys are counted by what has not ended", key_counts),
 ];
 
 /// Runs every case on a fresh store.
@@ -505,4 +508,30 @@ fn plugin_values(store: &dyn Store) {
     assert_eq!(get("a", "token", 200), Some(b"3".to_vec()));
     set("a", "token", None, None, 50);
     assert_eq!(get("a", "token", 50), None);
+}
+
+fn key_policies(store: &dyn Store) {
+    let set =
+        |key: &str, policy: Option<KeyPolicy>| store.set_key_policy(key.into(), policy, Timestamp(1)).wait().unwrap();
+    let rate = Rate { starts: NonZeroU32::new(10).unwrap(), per: std::time::Duration::from_millis(1_500) };
+    let whole = KeyPolicy { cap: NonZeroU32::new(2), rate: Some(rate), paused: true };
+    set("b", Some(KeyPolicy { paused: true, ..KeyPolicy::default() }));
+    set("b", Some(whole.clone()));
+    set("a", Some(KeyPolicy::default()));
+    assert_eq!(store.key_policies().unwrap(), [("a".into(), KeyPolicy::default()), ("b".into(), whole)]);
+    set("b", None);
+    set("c", None);
+    assert_eq!(store.key_policies().unwrap(), [("a".into(), KeyPolicy::default())]);
+}
+
+fn key_counts(store: &dyn Store) {
+    let later = || NewTask { run_at: Timestamp(500), ..unheld(10, "b") };
+    let held = NewTask { hold: true, ..unheld(10, "b") };
+    let tasks = vec![unheld(10, "b"), held.clone(), later(), later(), later(), unheld(10, "a"), held];
+    let ids: Vec<_> = accept_tasks(store, Vec::new(), tasks).iter().map(|task| task.head.id).collect();
+    let _ = start(store, ids[1]);
+    let lease = start(store, ids[6]);
+    assert!(finish(store, ids[6], lease, DONE));
+    let counts = |key: &str, ready, running, waiting| KeyCounts { key: key.into(), ready, running, waiting };
+    assert_eq!(store.key_counts().unwrap(), [counts("a", 1, 0, 0), counts("b", 1, 1, 3)]);
 }

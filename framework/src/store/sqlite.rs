@@ -5,6 +5,7 @@
 
 mod bulk;
 mod lock;
+mod policy;
 mod prune;
 mod read;
 mod schedule;

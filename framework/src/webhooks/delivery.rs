@@ -143,7 +143,7 @@ pub(crate) fn ended(core: &Core, started: &Started, written: &AttemptResult, end
         started_at: started.started_at,
     };
     log_ending(core, &line, written, ending);
-    if written.outcome == "gone" && webhook.enabled {
+    if written.outcome == "gone" && webhook.enabled && started.task.replay_of.is_none() {
         let now = Timestamp(core.clock.now());
         let reason = "the receiver answered 410: it does not want to be called again".to_owned();
         // Not waited for: the task's end does not depend on it, and the writer reports its own trouble.

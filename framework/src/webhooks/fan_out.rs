@@ -9,7 +9,7 @@ use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, R
 use super::CHANNEL;
 use crate::registry::{BuiltIn, Registry};
 use crate::run::RunState;
-use crate::store::{NewEvent, NewTask, StoreError, Timestamp, Webhook};
+use crate::store::{NewEvent, NewTask, StoreError, Timestamp, Webhook, WebhookId};
 
 /// Service `fan_out`: plans the deliveries of one announced event of this run. The built-in watcher asks for it; so may
 /// a plugin that takes the watcher's place.
@@ -52,13 +52,18 @@ impl Planned {
             webhook: Some(self.webhook.id),
             number: DeferredDelivery::NUMBER.get(),
             name: self.webhook.method.clone(),
-            key: format!("webhook:{}", self.webhook.id),
+            key: webhook_key(self.webhook.id),
             host: remote_host(&self.webhook.url),
             at: now,
             run_at: now,
             ..NewTask::default()
         })
     }
+}
+
+/// Returns the key of the deliveries to a webhook.
+pub(super) fn webhook_key(id: WebhookId) -> String {
+    format!("webhook:{id}")
 }
 
 fn remote_host(url: &str) -> Option<String> {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::CHANNEL;
 use super::event::is_event_name;
+use super::fan_out::webhook_key;
 use super::methods::{self, Method, Problem};
 use super::validation;
 use crate::core::Core;
@@ -208,6 +209,9 @@ impl<'a> Webhooks<'a> {
     pub fn remove(&self, id: WebhookId) -> Result<(), WebhookError> {
         if !self.core.store.remove_webhook(id, self.now()).wait().map_err(store)? {
             return Err(WebhookError::Missing { id });
+        }
+        if let Some(deferred) = self.core.deferred.get() {
+            deferred.changed(webhook_key(id));
         }
         log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(); "webhook removed");
         Ok(())

@@ -100,6 +100,17 @@ pub struct NewTask {
     pub replay_of: Option<TaskId>,
     /// Whether this host takes it into its memory at once. An ordered task is never held from the start.
     pub hold: bool,
+    /// Whether it waits although `run_at` is not after `at`, because the host goes by a clock that is behind after a jump
+    /// of the wall clock.
+    pub later: bool,
+}
+
+impl NewTask {
+    /// Returns whether it is accepted for later.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.later || self.run_at > self.at
+    }
 }
 
 impl NewTask {

@@ -27,7 +27,7 @@ const ATTEMPT: &str = "SELECT task, event, webhook, number, mode, started_at, en
 const WEBHOOK: &str = "SELECT id, owner, url, method, settings, events, enabled, disabled_reason, created_at,
                        updated_at FROM webhook";
 
-fn all<V>(
+pub(super) fn all<V>(
     connection: &Connection,
     sql: &str,
     values: impl Params,

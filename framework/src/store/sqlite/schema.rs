@@ -86,6 +86,12 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX event_at ON event (at);
     CREATE INDEX attempt_immediate ON attempt (started_at) WHERE task IS NULL;
 ",
+    "
+    CREATE TABLE key_policy (
+        key TEXT NOT NULL PRIMARY KEY, cap INTEGER, starts INTEGER, per_ms INTEGER, paused INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// Opens the file for writing, after looking at it without SQLite, which would leave files of its own beside a foreign

@@ -39,7 +39,7 @@ fn priority_number(priority: Priority) -> i64 {
     }
 }
 
-fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+pub(super) fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(unwritable)
 }
 
@@ -80,7 +80,7 @@ fn insert_task(connection: &Connection, task: &NewTask, held: bool) -> Result<Ta
     let sql = "INSERT INTO task (event, webhook, number, name, key, host, payload, state, attempts, crashes, run_at,
                lease, created_at, updated_at, holder, priority, ordered, unique_key, schedule, timeout_ms, replay_of)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9, 0, ?10, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
-    let state = if task.run_at > task.at { TaskState::Waiting } else { TaskState::Ready };
+    let state = if task.waits() { TaskState::Waiting } else { TaskState::Ready };
     let values = params![
         task.event.as_ref().map(|event| &event.0),
         task.webhook.map(|webhook| webhook.0),
@@ -119,17 +119,24 @@ pub(super) fn claim(connection: &Connection, lanes: &[Lane], per_lane: u32) -> R
 }
 
 fn claim_lane(connection: &Connection, lane: &Lane, limit: u32) -> Result<Claimed, StoreError> {
-    let mut ids = free_of_lane(connection, lane, limit)?;
-    ids.extend(free_head_of_order(connection, lane)?);
-    let mut heads = Vec::with_capacity(ids.len());
-    for id in ids {
-        execute(connection, "UPDATE task SET holder = ? WHERE id = ?", params![HOLDER, id.0])?;
-        match read::head(connection, id) {
-            Ok(head) => heads.extend(head),
-            Err(StoreError::Corrupt { reason, .. }) => {
-                quarantine(connection, id, &reason, None)?;
+    let mut heads = Vec::new();
+    loop {
+        let mut ids: Vec<TaskId> = free_head_of_order(connection, lane)?.into_iter().collect();
+        ids.extend(free_of_lane(connection, lane, limit.saturating_sub(u32::from(!ids.is_empty())))?);
+        let found = !ids.is_empty();
+        for id in ids {
+            execute(connection, "UPDATE task SET holder = ? WHERE id = ?", params![HOLDER, id.0])?;
+            match read::head(connection, id) {
+                Ok(head) => heads.extend(head),
+                Err(StoreError::Corrupt { reason, .. }) => {
+                    quarantine(connection, id, &reason, None)?;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+        }
+        // Nothing at all means that the lane waits for its ordered key, and not that its first tasks were damaged.
+        if !found || !heads.is_empty() {
+            break;
         }
     }
     let sql =

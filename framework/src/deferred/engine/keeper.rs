@@ -1,0 +1,283 @@
+//! The one thread that owns the scheduler.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use switchboard_plugin_api::HandlerKind;
+use tokio::sync::watch;
+
+use super::pool::Pool;
+use super::{Message, Settings, Shared};
+use crate::deferred::executor::{Ended, Next};
+use crate::deferred::paging::Paging;
+use crate::deferred::scheduler::{Change, Scheduler};
+use crate::deferred::{CHANNEL, Work};
+use crate::error::Chain;
+use crate::runtime::AsyncRuntime;
+use crate::store::{AcceptedTask, TaskHead, TaskId, Timestamp};
+
+/// Longest sleep of the thread while tasks wait for their time, so that a change of the wall clock is seen.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// A key with this many tasks in its queue leaves further ones in the store.
+const KEY_WINDOW: usize = 256;
+
+/// Most messages that are handled before tasks are started again.
+const MESSAGES: usize = 256;
+
+/// How long a stop waits for handlers that were cancelled.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) struct Keeper {
+    pub(super) scheduler: Scheduler,
+    pub(super) paging: Paging,
+    pub(super) whole_store: bool,
+    /// When the next task in the store is due that nobody holds.
+    pub(super) store_due: Option<i64>,
+    pub(super) promoting: bool,
+    /// Tasks are being given up to the store to make room.
+    pub(super) evicting: bool,
+    /// Whether the lanes of the store have to be looked up.
+    pub(super) look: bool,
+    /// The store failed: it is not asked again before this time.
+    pub(super) pause: Option<i64>,
+    /// Tasks that were made ready by hand while their run was ending. Only the store knows how they stand.
+    retried: HashSet<TaskId>,
+    pub(super) shared: Arc<Shared>,
+    runtime: AsyncRuntime,
+    pool: Pool,
+    messages: Sender<Message>,
+    inbox: Receiver<Message>,
+    stop: watch::Sender<bool>,
+    grace: Duration,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        settings: &Settings,
+        shared: &Arc<Shared>,
+        pool: Pool,
+        runtime: AsyncRuntime,
+        (messages, inbox): (Sender<Message>, Receiver<Message>),
+    ) -> Self {
+        let work: Arc<dyn Work> = Arc::clone(&shared.work);
+        let kind_of = move |number: u32, name: &str| work.kind(number, name);
+        let mut scheduler = Scheduler::new(settings.limits, Box::new(kind_of));
+        scheduler.tick(shared.steady.now());
+        Self {
+            scheduler,
+            paging: Paging::default(),
+            whole_store: settings.whole_store,
+            store_due: None,
+            promoting: false,
+            evicting: false,
+            look: settings.whole_store,
+            pause: None,
+            retried: HashSet::new(),
+            shared: Arc::clone(shared),
+            runtime,
+            pool,
+            messages,
+            inbox,
+            stop: watch::channel(false).0,
+            grace: settings.grace,
+        }
+    }
+
+    pub(super) fn work(&mut self) {
+        self.load_policies();
+        while !self.shared.stopping.load(Ordering::Acquire) {
+            let now = self.tick();
+            self.launch();
+            self.give_up_homeless();
+            self.page(now);
+            let Some(message) = self.next_message(now) else { continue };
+            self.tick();
+            self.handle(message);
+            for _ in 1..MESSAGES {
+                let Ok(message) = self.inbox.try_recv() else { break };
+                self.handle(message);
+            }
+        }
+        self.wind_down();
+    }
+
+    /// Moves the scheduler's time on and returns it.
+    fn tick(&mut self) -> i64 {
+        let now = self.shared.steady.now();
+        self.scheduler.tick(now);
+        now
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.shared.steady.now()
+    }
+
+    fn load_policies(&mut self) {
+        match self.shared.store.key_policies() {
+            Ok(policies) => {
+                policies.into_iter().for_each(|(key, policy)| self.scheduler.set_policy(&key, Some(policy)))
+            }
+            Err(error) => log::error!(logger: self.shared.log, target: CHANNEL, error = Chain(&error).to_string();
+                "the policies of keys cannot be read; no key has one"),
+        }
+    }
+
+    fn launch(&mut self) {
+        while let Some((head, kind)) = self.scheduler.take() {
+            if kind == HandlerKind::Sync {
+                self.pool.run(head, self.stop.subscribe());
+                continue;
+            }
+            let task = Arc::clone(&self.shared).run_async(head, self.stop.subscribe());
+            self.later(async move { Message::Ended(task.await) });
+        }
+    }
+
+    /// Sends the message that `future` gives.
+    pub(super) fn later(&self, future: impl Future<Output = Message> + Send + 'static) {
+        let messages = self.messages.clone();
+        self.runtime.spawn(async move {
+            // The thread outlives its tasks, or has stopped and no longer counts slots.
+            let _ = messages.send(future.await);
+        });
+    }
+
+    /// Waits for a message or for the next due task.
+    fn next_message(&self, now: i64) -> Option<Message> {
+        let store_due = self.store_due.filter(|_| self.whole_store && !self.promoting && self.pause.is_none());
+        let Some(due) = self.scheduler.next_due().into_iter().chain(store_due).chain(self.pause).min() else {
+            // Without senders there is nothing left to wait for; the thread itself holds one.
+            return self.inbox.recv().ok();
+        };
+        let wait_ms = u64::try_from(due - now).unwrap_or(0);
+        self.inbox.recv_timeout(Duration::from_millis(wait_ms).min(LONGEST_SLEEP)).ok()
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Accepted(heads) => heads.into_iter().for_each(|head| self.hold(head)),
+            Message::Overflow => self.overflow(),
+            Message::Ended(ended) => self.ended(ended),
+            Message::Claimed { lanes, reserved, claimed } => self.claimed(&lanes, reserved, claimed),
+            Message::Promoted(lanes) => self.promoted(lanes),
+            Message::Unheld { heads, result } => self.unheld(heads, result),
+            Message::Retried(task) => self.retried(task),
+            Message::Cancelled(id, key) => self.cancelled(id, &key),
+            Message::Changed(key) => self.paging.drained(&key),
+            Message::Spilled(lanes) => {
+                for lane in lanes {
+                    let key = lane.key.clone();
+                    self.spill(lane);
+                    // An ordered key may have been waiting for a task that was ended by hand.
+                    self.paging.drained(&key);
+                }
+            }
+            Message::Policy(key, policy) => self.scheduler.set_policy(&key, policy),
+            Message::Keys(reply) => {
+                // Whoever asked may have gone away.
+                let _ = reply.send(self.scheduler.keys());
+            }
+            Message::PluginsChanged => self.paging.rehome(),
+            Message::Wake => {}
+        }
+    }
+
+    /// Takes a task that is counted already.
+    pub(super) fn hold(&mut self, head: TaskHead) {
+        if self.retried.remove(&head.id) {
+            return self.unhold(vec![head]);
+        }
+        let key = head.key.clone();
+        if !self.scheduler.add(head) {
+            self.shared.intake.released(1);
+        }
+        if self.scheduler.queued(&key) >= KEY_WINDOW {
+            self.shared.intake.set_spilled(&key, true);
+        }
+    }
+
+    /// A task was made ready by hand.
+    fn retried(&mut self, task: AcceptedTask) {
+        let AcceptedTask { head, held, .. } = task;
+        if !held {
+            return self.spill(head.lane());
+        }
+        let (id, now) = (head.id, Timestamp(self.now()));
+        if !self.scheduler.hasten(TaskHead { run_at: now, ..head }) {
+            // Its end, or its acceptance, has not been heard of yet.
+            self.retried.insert(id);
+        }
+    }
+
+    /// A task was made dead by hand.
+    fn cancelled(&mut self, id: TaskId, key: &str) {
+        self.retried.remove(&id);
+        if self.scheduler.remove(id, key) {
+            self.shared.intake.released(1);
+        }
+        self.paging.drained(key);
+    }
+
+    fn ended(&mut self, Ended { head, next, verdict }: Ended) {
+        if let Some(change) = self.scheduler.ended(head.id, verdict) {
+            self.tell(&head.key, change);
+        }
+        match next {
+            Next::Held(head) => return self.hold(head),
+            Next::Later(at) => self.due_in_store(at),
+            Next::InStore => self.spill(head.lane()),
+            Next::Gone => {}
+        }
+        if self.retried.remove(&head.id) {
+            // It is ready in the store, whatever it was when its run ended.
+            self.spill(head.lane());
+        }
+        self.shared.intake.released(1);
+        if head.ordered {
+            // The next one of its key may run now, whichever lane it is in.
+            self.spill(head.lane());
+            self.paging.drained(&head.key);
+        }
+    }
+
+    fn tell(&self, key: &str, change: Change) {
+        match change {
+            Change::Opened { until, failures } => {
+                log::warn!(logger: self.shared.log, target: CHANNEL, key, failures, until = Timestamp(until).to_string();
+                    "a key fails again and again; its tasks wait, and then one of them is tried");
+            }
+            Change::Closed => log::info!(logger: self.shared.log, target: CHANNEL, key; "a key is well again"),
+        }
+    }
+
+    fn wind_down(&mut self) {
+        if !self.drain(Instant::now() + self.grace) {
+            // Asynchronous handlers are dropped now and give their tasks back; synchronous ones are asked to return.
+            self.stop.send_replace(true);
+            self.pool.cancel();
+            self.drain(Instant::now() + LAST_WAIT);
+        }
+        let left = self.scheduler.running();
+        self.shared.give_back();
+        if left > 0 {
+            log::warn!(logger: self.shared.log, target: CHANNEL, tasks = left;
+                "handlers did not end in time; their tasks run again at the next start");
+        }
+    }
+
+    /// Handles ends until no task runs; false when the deadline comes first.
+    fn drain(&mut self, deadline: Instant) -> bool {
+        while self.scheduler.running() > 0 {
+            match self.inbox.recv_deadline(deadline) {
+                Ok(Message::Ended(ended)) => drop(self.scheduler.ended(ended.head.id, ended.verdict)),
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
