@@ -19,7 +19,9 @@ use switchboard_plugin_api::host::PluginHost;
 
 pub(crate) use file::{Candidate, candidates};
 pub(crate) use library::{Generation, open_module, process_locale};
-pub(crate) use preflight::{SERVICES, check_platform, is_id, judge, manifest_of};
+pub(crate) use preflight::{
+    SERVICES, check_class, check_loadable, check_platform, is_id, is_one_line, judge, manifest_of,
+};
 pub use report::{LoadReport, PluginReport, PluginState, Refusal};
 
 use crate::deadline;

@@ -3,9 +3,12 @@
 //! Every fault has a host process of its own, or shares one with faults after which a host is as good as new. Those that
 //! end the process are here as well, so that the list of what needs a process of its own stays true.
 
+mod broken;
 mod calls;
 mod deaths;
+mod elf;
 mod faults;
+mod files;
 mod page;
 mod process;
 mod starts;
@@ -21,11 +24,8 @@ use faults::{Ends, FAULTS, Fault, Place};
 /// Chooses the fault of a process.
 const VARIABLE: &str = "SWITCHBOARD_EVIL";
 
-/// Settings with short deadlines. Good plugins need a hundredth of them.
-const SETTINGS: &str = "[loading]
-timeout = \"2s\"
-
-[deferred]
+/// Settings under which futures that never end do so soon; good ones end in their first poll.
+const SETTINGS: &str = "[deferred]
 timeout = \"1s\"
 grace = \"0s\"
 schedule = [\"0s\", \"1h\"]
@@ -33,8 +33,13 @@ schedule = [\"0s\", \"1h\"]
 
 /// Makes a data folder with `evil` and with `hello`, which stands for all plugins that do nothing wrong.
 fn site() -> Site {
+    site_with("60s")
+}
+
+/// The same with a time in which plugins have to start.
+fn site_with(loading: &str) -> Site {
     let site = Site::with(&["fixture_evil", "hello"]);
-    site.settings(SETTINGS);
+    site.settings(&format!("{SETTINGS}\n[loading]\ntimeout = \"{loading}\"\n"));
     site
 }
 

@@ -29,6 +29,11 @@ pub(super) fn judge(sheet: &mut Sheet, candidate: &Candidate, bytes: &[u8]) -> O
     if manifest.title.trim().is_empty() {
         sheet.warn("B1", "it has no title", "give it one with `PluginInfo::title`");
     }
+    for (field, words) in [("version", &manifest.version), ("title", &manifest.title)] {
+        if !plugins::is_one_line(words) {
+            sheet.fail("B1", format!("its {field} is not one short line of text"), "write it so in `PluginInfo`");
+        }
+    }
     judge_identity(sheet, &manifest);
     judge_needs(sheet, &manifest);
     judge_triggers(sheet, &manifest);

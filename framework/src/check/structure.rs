@@ -124,6 +124,10 @@ pub(super) fn judge(sheet: &mut Sheet, bytes: &[u8]) -> Option<()> {
         sheet.fail("A4", "its content is not that of a library", "build the crate with `crate-type = [\"cdylib\"]`");
         return None;
     };
+    if let Err(refusal) = plugins::check_class(bytes) {
+        sheet.fail("A4", refusal.to_string(), "build the plugin for the platform of the host (`cargo build --target`)");
+        return None;
+    }
     match kind {
         FileKind::Elf64 => elf::judge::<object::elf::FileHeader64<object::Endianness>>(sheet, bytes)?,
         FileKind::Elf32 => elf::judge::<object::elf::FileHeader32<object::Endianness>>(sheet, bytes)?,
@@ -143,6 +147,10 @@ pub(super) fn judge(sheet: &mut Sheet, bytes: &[u8]) -> Option<()> {
     sheet.done("A4");
     if let Err(refusal) = plugins::check_platform(&file) {
         sheet.fail("A4", refusal.to_string(), "build the plugin for the platform of the host (`cargo build --target`)");
+        return None;
+    }
+    if let Err(refusal) = plugins::check_loadable(bytes) {
+        sheet.fail("A7", refusal.to_string(), "copy the library again, or build it again");
         return None;
     }
     judge_entry(sheet, &file);

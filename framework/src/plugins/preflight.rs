@@ -3,6 +3,8 @@
 //! Opening a half-copied library ends the process, and the operating system's messages mislead (a library for another
 //! processor is "no such file"), so the structure is checked here and the manifest is read here.
 
+mod loadable;
+
 use std::collections::HashSet;
 
 use object::elf::PT_LOAD;
@@ -43,9 +45,11 @@ const MAX_WORDS_BYTES: usize = 200;
 /// Returns the manifest of a library that this host can open.
 pub(crate) fn judge(bytes: &[u8]) -> Result<Manifest, Refusal> {
     let kind = FileKind::parse(bytes).map_err(|_| Refusal::NotALibrary("its content is not that of a library"))?;
+    check_class(bytes)?;
     check_complete(bytes, kind)?;
     let file = File::parse(bytes).map_err(|error| Refusal::Damaged { reason: error.to_string() })?;
     check_platform(&file)?;
+    check_loadable(bytes)?;
     let manifest = manifest_of(&file)?;
     check_manifest(&manifest)?;
     Ok(manifest)
@@ -60,6 +64,33 @@ pub(crate) fn manifest_of<'data>(file: &impl Object<'data>) -> Result<Manifest, 
         return Err(Refusal::BadManifest { reason });
     }
     Manifest::from_record(record).map_err(|error| Refusal::BadManifest { reason: error.to_string() })
+}
+
+/// Checks the word size and the byte order of an ELF file; with others, all that follows would be misread.
+pub(crate) fn check_class(bytes: &[u8]) -> Result<(), Refusal> {
+    let (Some(b"\x7fELF"), Some(&[class @ 1..=2, order @ 1..=2])) = (bytes.get(..4), bytes.get(4..6)) else {
+        // No ELF file, or one that is refused for more than this.
+        return Ok(());
+    };
+    let show = |class, order| {
+        format!("{}-bit {}-endian systems", if class == 2 { 64 } else { 32 }, if order == 1 { "little" } else { "big" })
+    };
+    let native = (if size_of::<usize>() == 8 { 2 } else { 1 }, if cfg!(target_endian = "little") { 1 } else { 2 });
+    if (class, order) == native {
+        return Ok(());
+    }
+    Err(Refusal::OtherPlatform { found: show(class, order), needed: show(native.0, native.1) })
+}
+
+/// Checks that the system's loader can follow what a library for this platform says.
+pub(crate) fn check_loadable(bytes: &[u8]) -> Result<(), Refusal> {
+    let checked = match FileKind::parse(bytes) {
+        Ok(FileKind::Elf64) => loadable::check::<object::elf::FileHeader64<Endianness>>(bytes),
+        Ok(FileKind::Elf32) => loadable::check::<object::elf::FileHeader32<Endianness>>(bytes),
+        // The loaders of other systems do not end the process.
+        _ => Ok(()),
+    };
+    checked.map_err(|reason| Refusal::Damaged { reason })
 }
 
 /// Checks that every part that the loader maps is inside the file.
@@ -81,9 +112,6 @@ fn check_elf<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<(), Ref
     }
     let segments = header.program_headers(endian, bytes).map_err(incomplete("the program headers"))?;
     let sections = header.section_headers(endian, bytes).map_err(incomplete("the section headers"))?;
-    if !segments.iter().any(|segment| segment.p_type(endian) == PT_LOAD) {
-        return Err(Refusal::Damaged { reason: "it has nothing to load".into() });
-    }
     let len = bytes.len() as u64;
     let inside = |offset: u64, size: u64, what| match offset.checked_add(size) {
         Some(end) if end <= len => Ok(()),
@@ -148,11 +176,16 @@ fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
         return Err(bad(format!("`{}` is no plugin id", manifest.id.escape_debug())));
     }
     for (field, words) in [("version", &manifest.version), ("title", &manifest.title)] {
-        if words.is_empty() || words.len() > MAX_WORDS_BYTES || words.chars().any(char::is_control) {
+        if !is_one_line(words) {
             return Err(bad(format!("its {field} is not one short line of text")));
         }
     }
     check_triggers(&manifest.triggers).map_err(bad)
+}
+
+/// Whether a version or a title is something that people can be shown.
+pub(crate) fn is_one_line(words: &str) -> bool {
+    !words.is_empty() && words.len() <= MAX_WORDS_BYTES && !words.chars().any(char::is_control)
 }
 
 fn check_triggers(triggers: &[ManifestTrigger]) -> Result<(), String> {

@@ -42,7 +42,7 @@ fn a_plugin_that_does_not_return_while_it_is_loaded_is_refused_after_the_deadlin
             _ => None,
         });
         for (fault, says) in late {
-            let site = site();
+            let site = site_with("5s");
             let _serving = serve(&site, fault);
             check_refused(fault, site.run(&["--json", "plugin", "list"]), says);
             check_others(&site, fault);
