@@ -250,6 +250,7 @@ impl<P: Plugin> PluginInstance<P> {
 }
 
 impl<P: Plugin> Instance for PluginInstance<P> {
+    #[inline]
     fn call(&self, handler: u32, services: BorrowedServices<'_>, input: RSlice<'_, u8>) -> CallResult {
         let result = guarded(|| {
             let context = Context::new(HostCall { services: Services::Borrowed(services) });

@@ -16,16 +16,23 @@ thread_local! {
 }
 
 /// Runs `call` and turns a panic into an error with its message and place.
+#[inline]
 pub(crate) fn guarded<R>(call: impl FnOnce() -> Result<R, PluginError>) -> Result<R, PluginError> {
     // A handler has `&self` only, so what a panic leaves half done is behind the author's own locks or atomics;
     // std's locks are poisoned by it. `Plugin` documents that.
-    deeper(|| catch_unwind(AssertUnwindSafe(call))).unwrap_or_else(|panic| {
-        let place = PLACE.with_borrow_mut(Option::take);
-        let error = PluginError::panic(message(panic.as_ref()), place);
-        // The payload is a value of the plugin's; its destructor may panic as well.
-        drop_quietly(panic);
-        Err(error)
-    })
+    match deeper(|| catch_unwind(AssertUnwindSafe(call))) {
+        Ok(result) => result,
+        Err(panic) => Err(error_of(panic)),
+    }
+}
+
+#[cold]
+fn error_of(panic: Box<dyn Any + Send>) -> PluginError {
+    let place = PLACE.with_borrow_mut(Option::take);
+    let error = PluginError::panic(message(panic.as_ref()), place);
+    // The payload is a value of the plugin's; its destructor may panic as well.
+    drop_quietly(panic);
+    error
 }
 
 /// Drops a value whose destructor may panic; such a panic is forgotten.
@@ -35,15 +42,18 @@ pub(crate) fn drop_quietly<T>(value: T) {
     }
 }
 
-/// Runs `caught`, which does not panic, one level deeper. In a library a thread-local is found by a call, so it is
-/// looked for once.
+/// Runs `caught`, which does not panic, one level deeper.
+///
+/// In a library a thread-local is found by a call, so it is looked for once; and `try_with`, unlike `with`, is inlined.
+#[inline]
 fn deeper<R>(caught: impl FnOnce() -> R) -> R {
-    DEPTH.with(|depth| {
+    let result = DEPTH.try_with(|depth| {
         depth.set(depth.get() + 1);
         let result = caught();
         depth.set(depth.get() - 1);
         result
-    })
+    });
+    result.expect("a number has no destructor, so it lives as long as its thread")
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

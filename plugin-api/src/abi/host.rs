@@ -262,6 +262,7 @@ impl RunningPlugin {
     /// # Errors
     ///
     /// What the handler returns; a panic comes as [`ErrorKind::Panic`].
+    #[inline]
     pub fn call(&self, handler: u32, host: &dyn CallHost, input: &[u8]) -> Result<Payload, PluginError> {
         let adapter = Borrowed(host);
         let services = CallServices_TO::from_ptr(RRef::new(&adapter), TD_Opaque);
