@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use switchboard_plugin_api::host::{CallHost, Payload};
 use switchboard_plugin_api::{ErrorKind, HandlerKind, PluginError, TriggerNumber};
 
 use crate::core::Core;
+use crate::plugins::Generation;
 use crate::registry::{Minicomponent, Target};
 use crate::run::{Call, OwnedCall};
 use crate::runtime::interrupted;
@@ -48,6 +50,9 @@ impl<V> HandlerValue<V> {
     }
 }
 
+/// What handlers gave, in firing order. Most numbers have one handler, and one value needs no allocation.
+pub type Values<V = Payload> = SmallVec<[HandlerValue<V>; 1]>;
+
 /// What a broadcast gave: every handler's value, in firing order.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -55,7 +60,7 @@ pub struct Broadcast<V = Payload> {
     /// The number that was fired.
     pub number: TriggerNumber,
     /// The handlers that ran, in order.
-    pub values: Vec<HandlerValue<V>>,
+    pub values: Values<V>,
 }
 
 impl<V> Broadcast<V> {
@@ -100,21 +105,29 @@ pub(crate) fn write_json(number: TriggerNumber, input: &impl Serialize) -> Resul
 
 /// Calls one handler while the caller's thread waits. An asynchronous handler runs on the host's runtime and is dropped
 /// at the deadline; a synchronous one is on its honour.
-pub(crate) fn call(call: Call<'_>, input: &[u8]) -> Result<Payload, PluginError> {
-    let Call { run, minicomponent, .. } = call;
+///
+/// Inlined with all that it does for a synchronous handler, because moving the result costs as much as the call: it is
+/// written word by word and copied in pairs of words, for which a processor has to wait.
+#[inline(always)]
+pub(crate) fn call(call: &Call<'_>, input: &[u8]) -> Result<Payload, PluginError> {
+    let minicomponent = call.minicomponent;
     if minicomponent.panics.is_suspended() {
         return Err(suspension::refusal(minicomponent));
     }
     let result = match (&minicomponent.target, minicomponent.kind) {
-        (Target::BuiltIn(handler), _) => handler.call(&call, input),
-        (Target::Plugin { generation, handler }, HandlerKind::Async) => {
-            let future = generation.running().call_async(*handler, Arc::new(call.to_owned()), input.to_vec());
-            let waited = run.core.runtime.wait(within(call.time_left(), future));
-            waited.unwrap_or_else(|| Err(interrupted()))
-        }
-        (Target::Plugin { generation, handler }, _) => generation.running().call(*handler, &call, input),
+        (Target::Plugin { generation, handler }, HandlerKind::Sync) => generation.running().call(*handler, call, input),
+        (Target::Plugin { generation, handler }, _) => wait_for(call, generation, *handler, input),
+        (Target::BuiltIn(handler), _) => handler.call(call, input),
     };
-    judged(minicomponent, &run.core, result)
+    judged(minicomponent, &call.run.core, result)
+}
+
+/// Calls an asynchronous handler and waits for it.
+#[inline(never)]
+fn wait_for(call: &Call<'_>, generation: &Generation, handler: u32, input: &[u8]) -> Result<Payload, PluginError> {
+    let future = generation.running().call_async(handler, Arc::new(call.owned()), input.to_vec());
+    let waited = call.run.core.runtime.wait(within(call.time_left(), future));
+    waited.unwrap_or_else(|| Err(interrupted()))
 }
 
 /// Calls one asynchronous handler; dropping the future cancels it.
@@ -149,6 +162,7 @@ async fn within(
 }
 
 /// Refuses a value that is too large, counts the call and reports a failure.
+#[inline]
 fn judged(
     minicomponent: &Minicomponent,
     core: &Core,

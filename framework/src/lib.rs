@@ -55,7 +55,7 @@ mod work;
 pub use bulks::{BulkError, Bulks};
 pub use defer::{DeferError, DeferOptions, DeferredTask};
 pub use deferred::{BreakerState, RecurrenceError, TaskOutcome};
-pub use dispatcher::{Broadcast, HandlerValue};
+pub use dispatcher::{Broadcast, HandlerValue, Values};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
 pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
 pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};

@@ -27,7 +27,7 @@ pub(crate) use outbox::Outbox;
 pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
 
 use crate::core::Core;
-use crate::dispatcher::{self, Broadcast, HandlerValue};
+use crate::dispatcher::{self, Broadcast, HandlerValue, Values};
 use crate::registry::{Minicomponent, Registry};
 use crate::store::{EventId, OwnerId, TaskId};
 use crate::webhooks::{self, AnnounceError};
@@ -98,6 +98,7 @@ impl RunState {
         change(&mut self.outbox.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    #[inline]
     fn is_suppressed(&self, one: &Minicomponent) -> bool {
         self.suppressed.get().is_some_and(|suppressed| {
             suppressed.read().unwrap_or_else(PoisonError::into_inner).contains(&(one.number, one.name.clone()))
@@ -106,14 +107,19 @@ impl RunState {
 
     /// Calls all handlers of a number in firing order.
     pub(crate) fn broadcast(self: &Arc<Self>, number: TriggerNumber, input: &[u8], depth: u32) -> Broadcast {
-        let handlers = self.registry.handlers(number);
-        let options = CallOptions { depth, ..CallOptions::default() };
-        let mut values = Vec::with_capacity(handlers.len());
-        for minicomponent in handlers.iter().filter(|one| !self.is_suppressed(one)) {
-            let result = self.call(minicomponent, input, &options);
-            values.push(HandlerValue { minicomponent: Arc::clone(minicomponent), result });
+        // Most numbers have one handler. Its value is written where the caller looks for it.
+        if let [one] = self.registry.handlers(number)
+            && !self.is_suppressed(one)
+        {
+            return Broadcast { number, values: Values::from_buf([self.value(one, input, depth)]) };
         }
-        Broadcast { number, values }
+        Broadcast { number, values: self.values(number, input, depth) }
+    }
+
+    #[inline(never)]
+    fn values(self: &Arc<Self>, number: TriggerNumber, input: &[u8], depth: u32) -> Values {
+        let handlers = self.registry.handlers(number).iter().filter(|one| !self.is_suppressed(one));
+        handlers.map(|one| self.value(one, input, depth)).collect()
     }
 
     /// Calls the handler `name` of a number; `None` when there is none.
@@ -125,8 +131,13 @@ impl RunState {
         depth: u32,
     ) -> Option<HandlerValue> {
         let minicomponent = self.registry.handler(number, name).filter(|one| !self.is_suppressed(one))?;
-        let result = self.call(minicomponent, input, &CallOptions { depth, ..CallOptions::default() });
-        Some(HandlerValue { minicomponent: Arc::clone(minicomponent), result })
+        Some(self.value(minicomponent, input, depth))
+    }
+
+    #[inline(always)]
+    fn value(self: &Arc<Self>, minicomponent: &Arc<Minicomponent>, input: &[u8], depth: u32) -> HandlerValue {
+        let result = self.call_at(minicomponent, input, depth, &CallOptions::NONE);
+        HandlerValue { minicomponent: Arc::clone(minicomponent), result }
     }
 
     /// Calls one handler.
@@ -136,11 +147,28 @@ impl RunState {
         input: &[u8],
         options: &CallOptions,
     ) -> Result<Payload, PluginError> {
-        if options.depth > MAX_DEPTH {
-            return Err(PluginError::permanent(format!("triggers are nested more than {MAX_DEPTH} deep")));
-        }
-        dispatcher::call(Call::new(self, minicomponent, options), input)
+        self.call_at(minicomponent, input, 0, options)
     }
+
+    /// Calls one handler with `depth` triggers around it.
+    #[inline(always)]
+    fn call_at(
+        self: &Arc<Self>,
+        minicomponent: &Arc<Minicomponent>,
+        input: &[u8],
+        depth: u32,
+        options: &CallOptions,
+    ) -> Result<Payload, PluginError> {
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
+        dispatcher::call(&Call::new(self, minicomponent, depth, options), input)
+    }
+}
+
+#[cold]
+fn too_deep() -> PluginError {
+    PluginError::permanent(format!("triggers are nested more than {MAX_DEPTH} deep"))
 }
 
 /// A run that has not started: who acts, for whom, in which language.
@@ -278,6 +306,7 @@ impl Run {
     /// # Errors
     ///
     /// When the actor's level is too low.
+    #[inline]
     pub fn trigger(&self, number: TriggerNumber, input: &[u8]) -> Result<Broadcast, TriggerError> {
         self.check_access(number)?;
         Ok(self.state.broadcast(number, input, 0))
@@ -353,12 +382,14 @@ impl Run {
         dispatcher::write_json(T::NUMBER, input).map_err(|source| TriggerError::Value { number: T::NUMBER, source })
     }
 
+    #[inline]
     fn check_access(&self, number: TriggerNumber) -> Result<(), TriggerError> {
         let level = self.state.subject.level;
         // Nothing needs more, and the host itself fires most triggers.
-        if level >= AccessLevel::ADMINISTRATOR {
-            return Ok(());
-        }
+        if level >= AccessLevel::ADMINISTRATOR { Ok(()) } else { self.check_level(number, level) }
+    }
+
+    fn check_level(&self, number: TriggerNumber, level: AccessLevel) -> Result<(), TriggerError> {
         let needed = access_level(number);
         if level >= needed {
             return Ok(());

@@ -26,8 +26,6 @@ const CANCEL_LOOK: Duration = Duration::from_millis(50);
 /// How a handler is called.
 #[derive(Clone, Default)]
 pub(crate) struct CallOptions {
-    /// How many triggers lie around this one.
-    pub(crate) depth: u32,
     /// Time until the deadline; `None` when there is no deadline, and each wait may take an hour.
     pub(crate) timeout: Option<Duration>,
     /// Settings of the webhook, in a delivery.
@@ -39,6 +37,9 @@ pub(crate) struct CallOptions {
 }
 
 impl CallOptions {
+    /// The options of a call that nothing limits: those of a trigger.
+    pub(crate) const NONE: Self = Self { timeout: None, settings: None, exchanges: None, cancelled: None };
+
     /// Returns the deadline of a call that starts now.
     fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| Instant::now() + timeout)
@@ -58,6 +59,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Call<'a> {
     pub(crate) run: &'a Arc<RunState>,
     pub(crate) minicomponent: &'a Arc<Minicomponent>,
+    /// How many triggers lie around this one.
+    depth: u32,
     options: &'a CallOptions,
     /// `None` when nothing limits it.
     deadline: Option<Instant>,
@@ -67,6 +70,7 @@ pub(crate) struct Call<'a> {
 pub(crate) struct OwnedCall {
     pub(crate) run: Arc<RunState>,
     pub(crate) minicomponent: Arc<Minicomponent>,
+    depth: u32,
     options: CallOptions,
     deadline: Option<Instant>,
 }
@@ -74,11 +78,12 @@ pub(crate) struct OwnedCall {
 impl OwnedCall {
     pub(crate) fn new(run: Arc<RunState>, minicomponent: Arc<Minicomponent>, options: CallOptions) -> Self {
         let deadline = options.deadline();
-        Self { run, minicomponent, options, deadline }
+        Self { run, minicomponent, depth: 0, options, deadline }
     }
 
     fn borrowed(&self) -> Call<'_> {
-        Call { run: &self.run, minicomponent: &self.minicomponent, options: &self.options, deadline: self.deadline }
+        let Self { run, minicomponent, depth, options, deadline } = self;
+        Call { run, minicomponent, depth: *depth, options, deadline: *deadline }
     }
 }
 
@@ -101,14 +106,21 @@ impl CallHost for OwnedCall {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(run: &'a Arc<RunState>, minicomponent: &'a Arc<Minicomponent>, options: &'a CallOptions) -> Self {
-        Self { run, minicomponent, options, deadline: options.deadline() }
+    #[inline]
+    pub(crate) fn new(
+        run: &'a Arc<RunState>,
+        minicomponent: &'a Arc<Minicomponent>,
+        depth: u32,
+        options: &'a CallOptions,
+    ) -> Self {
+        Self { run, minicomponent, depth, options, deadline: options.deadline() }
     }
 
-    pub(crate) fn to_owned(self) -> OwnedCall {
+    pub(crate) fn owned(&self) -> OwnedCall {
         OwnedCall {
             run: Arc::clone(self.run),
             minicomponent: Arc::clone(self.minicomponent),
+            depth: self.depth,
             options: self.options.clone(),
             deadline: self.deadline,
         }
@@ -157,7 +169,7 @@ impl<'a> Call<'a> {
     fn trigger(&self, head: &[u8], body: &[u8]) -> ServiceAnswer {
         let head: TriggerHead<'_> = serde_json::from_slice(head)?;
         let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
-        let depth = self.options.depth + 1;
+        let depth = self.depth + 1;
         let values = self.run.core.runtime.blocking(|| match &head.name {
             Some(name) => self.run.named(number, name, body, depth).into_iter().collect(),
             None => self.run.broadcast(number, body, depth).values,
