@@ -249,3 +249,17 @@ fn add_webhook(host: &Switchboard, receiver: &Receiver) {
     let added = host.webhooks().add(draft);
     assert!(added.is_ok(), "{added:?}");
 }
+
+#[test]
+fn a_broadcast_to_one_handler_allocates_nothing_in_the_host() {
+    const ECHO: TriggerNumber = TriggerNumber::new(22_001);
+    let site = Site::with(&["fixture_bench"]);
+    let host = Switchboard::builder(site.path()).work_on(WorkOn::Nothing).watch(false).open().unwrap();
+    let run = host.run().start();
+    // The payload is the plugin's, whose allocator is not this program's.
+    let allocations = allocation_counter::measure(|| {
+        let fired = run.trigger(ECHO, b"0123456789abcdef").unwrap();
+        assert_eq!(**fired.last().unwrap(), *b"fedcba9876543210");
+    });
+    assert_eq!(allocations.count_total, 0, "{allocations:?}");
+}
