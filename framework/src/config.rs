@@ -93,10 +93,12 @@ pub struct DeferredConfig {
     pub threads: usize,
     /// Asynchronous attempts in flight at once; 1 to 65536, default 512.
     pub concurrency: usize,
-    /// Attempts in flight at once to one webhook; 1 to 64, default 4.
+    /// Attempts in flight at once to one webhook; 1 to 65536, default 4.
     pub per_webhook: usize,
-    /// Attempts in flight at once to one remote host; 1 to 1024, default 16.
+    /// Attempts in flight at once to one remote host; 1 to 65536, default 16.
     pub per_host: usize,
+    /// Tasks in flight at once that one plugin has put off itself (`cx.defer`); 1 to 65536, default 16.
+    pub per_plugin: usize,
     /// Most tasks in memory; 64 to 1000000, default 20000. The others are in the store until their turn comes.
     pub window: usize,
     /// The delays before attempt 1, 2, 3, ...; 1 to 20 entries, at most 7 days in all.
@@ -128,6 +130,7 @@ impl Default for DeferredConfig {
             concurrency: 512,
             per_webhook: 4,
             per_host: 16,
+            per_plugin: 16,
             window: 20_000,
             schedule: delays.map(Duration::from_secs).to_vec(),
             schedules: BTreeMap::new(),

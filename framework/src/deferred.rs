@@ -37,6 +37,9 @@ use crate::runtime::INTERRUPTED;
 pub(crate) use crate::store::Ending;
 use crate::store::{AttemptResult, Started};
 
+/// Start of the scheduling key of tasks that a plugin has put off itself; its id follows.
+pub(crate) const PLUGIN_KEY: &str = "plugin:";
+
 /// Channel of everything that has to do with deferred tasks.
 pub(crate) const CHANNEL: &str = "Deferred";
 

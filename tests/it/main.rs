@@ -17,6 +17,7 @@ mod guide;
 mod house;
 mod isolation;
 mod library;
+mod many;
 mod plugin_check;
 mod plugin_dev;
 mod plugin_folder;

@@ -4,12 +4,16 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
 mod artifacts;
+mod crowd;
 mod deliveries;
 mod receiver;
 mod released;
 mod site;
 
 pub use artifacts::{cargo, inner_target, library, switchboard};
+pub use crowd::Crowd;
+#[cfg(unix)]
+pub use crowd::open_files;
 pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use receiver::{Answer, Receiver, Request};
 pub use released::{RELEASES, assets, released, say_skipped};

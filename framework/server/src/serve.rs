@@ -24,6 +24,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 pub(crate) fn run(data: &Path, listen: SocketAddr) -> Result<ExitCode> {
     output::keep_from_plugins();
     let host = Arc::new(Switchboard::open(data).map_err(control::open_failed)?);
+    raise_open_files(host.config().deferred.concurrency);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
     // Heard from here on, before anybody learns that the host is ready, so that none falls between two listeners. Where
@@ -38,6 +39,33 @@ pub(crate) fn run(data: &Path, listen: SocketAddr) -> Result<ExitCode> {
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
+
+/// Lets the process have as many files open as its deliveries need, as far as its administrator allows that; says so when
+/// that is too few.
+#[cfg(unix)]
+fn raise_open_files(deliveries: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// Libraries, logs, the store, and callers.
+    const OTHERS: u64 = 256;
+    let needed = u64::try_from(deliveries).unwrap_or(u64::MAX).saturating_add(OTHERS);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(needed, |maximum| needed.min(maximum));
+    // Without the right to raise it, what there was stays.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum });
+    let now = if raised.is_ok() { allowed } else { limit.current.unwrap_or(allowed) };
+    if now < needed {
+        output::note(&format!(
+            "`deferred.concurrency` is {deliveries}, but the process may have only {now} files open: raise the limit \
+             (`ulimit -n`, or `LimitNOFILE=` of the service) to {needed}"
+        ));
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files(_deliveries: usize) {}
 
 async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Receiver<bool>) -> Result<()> {
     let busy = || format!("cannot listen on {listen}: name a free address with --listen, such as 127.0.0.1:0");

@@ -31,6 +31,7 @@ threads = 4
 concurrency = 512
 per_webhook = 4
 per_host = 16
+per_plugin = 16
 schedule = ["0s", "5s", "5m", "30m", "2h", "5h", "10h", "14h", "20h", "24h"]
 timeout = "15s"
 immediate_timeout = "3s"

@@ -53,6 +53,7 @@ impl Settings {
             concurrency: config.concurrency,
             threads: config.threads,
             per_key: config.per_webhook,
+            per_plugin: config.per_plugin,
             per_host: config.per_host,
         };
         Self {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use switchboard_plugin_api::HandlerKind;
 
+use super::PLUGIN_KEY;
 use crate::store::{KeyPolicy, TaskHead, TaskId};
 pub use health::BreakerState;
 use health::Health;
@@ -40,6 +41,8 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// With the same key.
     pub(crate) per_key: usize,
+    /// With the same key, when it is that of a plugin's own tasks.
+    pub(crate) per_plugin: usize,
     /// With the same remote host.
     pub(crate) per_host: usize,
 }
@@ -428,7 +431,8 @@ impl Scheduler {
             return 1;
         }
         let cap = self.policies.get(key).and_then(|policed| policed.policy.cap);
-        cap.map_or(self.limits.per_key, |cap| usize::try_from(cap.get()).unwrap_or(usize::MAX))
+        let usual = if key.starts_with(PLUGIN_KEY) { self.limits.per_plugin } else { self.limits.per_key };
+        cap.map_or(usual, |cap| usize::try_from(cap.get()).unwrap_or(usize::MAX))
     }
 
     fn gate(&self, key: &str, running: usize) -> Gate {

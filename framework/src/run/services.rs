@@ -11,6 +11,7 @@ use switchboard_plugin_api::{PluginError, TriggerNumber};
 use super::RunState;
 use super::call::found;
 use crate::defer::{self, DeferError, DeferOptions};
+use crate::deferred::PLUGIN_KEY;
 use crate::error::Chain;
 use crate::store::{OwnerId, StoreError, Timestamp};
 use crate::webhooks;
@@ -54,7 +55,7 @@ pub(super) fn defer(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> S
     let head: DeferHead<'_> = serde_json::from_slice(head)?;
     let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
     let options = DeferOptions::default().after(Duration::from_millis(head.delay_ms));
-    let key = format!("plugin:{plugin}");
+    let key = format!("{PLUGIN_KEY}{plugin}");
     let deferred =
         run.core.runtime.blocking(|| defer::defer(&run.core, number, &head.name, body.to_vec(), options, &key));
     let task = deferred.map_err(|error| match error {

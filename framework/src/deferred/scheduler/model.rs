@@ -10,7 +10,7 @@ use super::tests::kind_of;
 use super::*;
 use crate::store::{Priority, Rate, Timestamp};
 
-const LIMITS: Limits = Limits { concurrency: 4, threads: 2, per_key: 2, per_host: 2 };
+const LIMITS: Limits = Limits { concurrency: 4, threads: 2, per_key: 2, per_plugin: 2, per_host: 2 };
 
 /// Every so much later, whatever was held may start.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;

@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::store::{Priority, Rate, Timestamp};
 
-pub(super) const LIMITS: Limits = Limits { concurrency: 8, threads: 2, per_key: 2, per_host: 3 };
+pub(super) const LIMITS: Limits = Limits { concurrency: 8, threads: 2, per_key: 2, per_plugin: 5, per_host: 3 };
 
 const BAD: Verdict = Verdict::Bad { busy: false, wait: None };
 
@@ -55,6 +55,15 @@ fn end(scheduler: &mut Scheduler, id: i64) {
 const NONE: [i64; 0] = [];
 
 #[test]
+fn tasks_that_a_plugin_has_put_off_have_a_cap_of_their_own() {
+    let mut scheduler = scheduler(LIMITS);
+    for id in 0..7 {
+        scheduler.add(head(id, "plugin:reports"));
+    }
+    assert_eq!(take_all(&mut scheduler), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn keys_take_turns_and_one_at_its_cap_does_not_hold_the_others() {
     let mut scheduler = scheduler(LIMITS);
     for id in 0..5 {
@@ -101,7 +110,7 @@ fn a_task_behind_one_whose_host_is_at_its_cap_runs_when_it_needs_another() {
 
 #[test]
 fn first_tries_go_before_retries_which_hold_at_most_half_of_the_slots() {
-    let mut scheduler = scheduler(Limits { concurrency: 4, threads: 0, per_key: 9, per_host: 9 });
+    let mut scheduler = scheduler(Limits { concurrency: 4, threads: 0, per_key: 9, per_plugin: 9, per_host: 9 });
     for id in 0..4 {
         scheduler.add(retry(id, "a"));
     }
