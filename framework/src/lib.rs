@@ -40,6 +40,7 @@ mod dispatcher;
 pub mod egress;
 pub mod error;
 pub mod language;
+pub mod outbox;
 mod plugins;
 mod registry;
 mod run;

@@ -410,6 +410,14 @@ impl Run {
         Ok(self.state.with_outbox(|outbox| outbox.announce(event)))
     }
 
+    /// Announces an event under an id that it has already.
+    pub(crate) fn announce_as(&mut self, id: EventId, event: &str, data: &str) -> Result<(), AnnounceError> {
+        let mut event = webhooks::event::build(&self.state, event, data, self.state.subject.owner)?;
+        event.id = id;
+        self.state.with_outbox(|outbox| outbox.announce(event));
+        Ok(())
+    }
+
     /// Ends the run: fires 99994 and 99999, commits the announced events and their deferred tasks, and performs the
     /// immediate deliveries. Everything that was announced is on disk when this returns.
     ///

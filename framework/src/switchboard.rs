@@ -21,6 +21,7 @@ use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::language::{LanguageError, Languages};
+use crate::outbox::{Outbox, Relay};
 use crate::plugins::{Folder, LoadReport, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
@@ -59,6 +60,7 @@ pub struct SwitchboardBuilder {
     watch: bool,
     config: Option<Config>,
     built_ins: Vec<Arc<Minicomponent>>,
+    outboxes: Vec<Outbox>,
 }
 
 impl SwitchboardBuilder {
@@ -77,6 +79,12 @@ impl SwitchboardBuilder {
     /// Uses this configuration in place of `switchboard.toml`.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// Takes the events that the application writes into an outbox in a database of its own. May be called for several.
+    pub fn outbox(mut self, outbox: Outbox) -> Self {
+        self.outboxes.push(outbox);
         self
     }
 
@@ -106,6 +114,7 @@ pub struct Switchboard {
     plugins: Arc<PluginsOfHost>,
     watcher: Mutex<Option<Watch>>,
     runtime: Mutex<Option<Runtime>>,
+    relay: Option<Relay>,
 }
 
 impl Switchboard {
@@ -139,11 +148,12 @@ impl Switchboard {
             watch: true,
             config: None,
             built_ins: Vec::new(),
+            outboxes: Vec::new(),
         }
     }
 
     fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
-        let SwitchboardBuilder { data, work_on, watch, config, mut built_ins } = builder;
+        let SwitchboardBuilder { data, work_on, watch, config, mut built_ins, outboxes } = builder;
         // A plugin can change the current folder of the process; the data must not move with it.
         let data = std::path::absolute(&data).unwrap_or(data);
         let folder = |name: &str| make_folder(data.join(name));
@@ -183,15 +193,20 @@ impl Switchboard {
             runtime: handle,
             deferred: OnceLock::new(),
         });
-        let switchboard = Self {
+        let mut switchboard = Self {
             core,
             data,
+            relay: None,
             plugins: Arc::new(PluginsOfHost::new(plugins, built_ins, work_on != WorkOn::Nothing)),
             watcher: Mutex::new(None),
             runtime: Mutex::new(Some(runtime)),
         };
         switchboard.rescan();
         switchboard.start_work(work_on)?;
+        if !outboxes.is_empty() {
+            let relay = Relay::start(&switchboard.core, outboxes);
+            switchboard.relay = Some(relay.map_err(|source| OpenError::Threads { source })?);
+        }
         if watch {
             let watcher = Watch::start(&switchboard.core, &switchboard.plugins);
             *lock(&switchboard.watcher) = Some(watcher.map_err(|source| OpenError::Threads { source })?);
@@ -283,6 +298,14 @@ impl Switchboard {
         Tasks::new(&self.core)
     }
 
+    /// Looks into the outboxes now. An application calls it after a commit that wrote into one, so that the event need not
+    /// wait for the next look.
+    pub fn wake_outbox(&self) {
+        if let Some(relay) = &self.relay {
+            relay.wake();
+        }
+    }
+
     /// Returns the schedules.
     #[must_use]
     pub fn schedules(&self) -> Schedules<'_> {
@@ -341,6 +364,9 @@ impl Switchboard {
     pub fn stop(&self) {
         if let Some(watch) = lock(&self.watcher).take() {
             watch.stop();
+        }
+        if let Some(relay) = &self.relay {
+            relay.stop();
         }
         if let Some(deferred) = self.core.deferred.get() {
             deferred.stop();

@@ -18,6 +18,7 @@ mod house;
 mod isolation;
 mod library;
 mod many;
+mod outbox;
 mod plugin_check;
 mod plugin_dev;
 mod plugin_folder;
