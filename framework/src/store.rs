@@ -9,6 +9,8 @@
 mod bulk_store;
 mod care;
 mod error;
+mod export_file;
+mod new_file;
 mod policy_store;
 mod receipt;
 mod record;
@@ -19,17 +21,21 @@ mod webhook_store;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod model;
 
 pub use bulk_store::BulkStore;
-pub use care::{Care, Retention};
+pub use care::{Care, Records, Retention};
 pub use error::{StoreError, StoreOpenError};
+pub use export_file::{TransferError, export, import};
 pub use policy_store::PolicyStore;
 pub use receipt::Receipt;
 pub use record::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
-    Event, EventId, KeyCounts, KeyPolicy, Lane, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction,
-    NotAPriority, NotAState, OwnerId, Priority, Rate, Recovered, Schedule, Started, Task, TaskCounts, TaskFilter,
-    TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId,
+    Event, EventId, KeyCounts, KeyPolicy, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction,
+    NotAPriority, NotAState, NotATimestamp, OwnerId, PluginValue, Priority, Rate, Record, Recovered, Schedule, Started,
+    StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook,
+    WebhookId,
 };
 pub use schedule_store::ScheduleStore;
 pub use sqlite::{SqliteStore, holder};

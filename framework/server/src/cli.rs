@@ -16,6 +16,7 @@ use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
 use crate::receive::{self, Receive};
 use crate::scaffold::{self, Kind};
+use crate::store::{self, Store};
 use crate::{control, demo, output, serve};
 
 /// Loads native plugins, announces events to them and delivers webhooks durably.
@@ -67,6 +68,9 @@ enum Sub {
     /// Work with deferred tasks
     #[command(subcommand)]
     Task(Task),
+    /// Look after the store: check, copy, move
+    #[command(subcommand)]
+    Store(Store),
     /// Read the logs
     #[command(subcommand)]
     Log(Log),
@@ -263,6 +267,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Sub::Plugin(Plugin::Dev(dev)) => return dev::run(dev, &data, cli.json),
         Sub::Plugin(Plugin::Check(check)) => return check::run(&check, cli.json),
         Sub::Plugin(Plugin::CheckWorker) => return check::work(),
+        Sub::Store(command) => store::run(&data, &command)?,
         Sub::Log(Log::List) => command::log_list(&data)?,
         Sub::Log(Log::Show(query)) => command::log_show(&data, &query)?,
         other => control::perform(&data, command(other)?)?,
@@ -318,6 +323,7 @@ fn command(sub: Sub) -> Result<Command> {
         | Sub::Receive(_)
         | Sub::Demo { .. }
         | Sub::Log(_)
+        | Sub::Store(_)
         | Sub::Plugin(Plugin::New { .. } | Plugin::Dev(_) | Plugin::Check(_) | Plugin::CheckWorker) => {
             return Err(anyhow!("this command needs no host"));
         }

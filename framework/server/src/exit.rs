@@ -16,7 +16,7 @@ pub(crate) const MISSING: u8 = 4;
 /// The table for the help text.
 pub(crate) const HELP: &str = "Exit codes:
   0  done
-  1  failed: files, store, network, or another host in the way
+  1  failed: files, store, network, another host in the way, or a damaged store (store check)
   2  the command line, or something that it names, cannot be used
   3  not everything was delivered (emit --wait, demo); a plugin crashed (plugin check)
   4  there is no such webhook, task, handler or log; a plugin took too long (plugin check)";

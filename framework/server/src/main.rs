@@ -14,6 +14,7 @@ mod output;
 mod receive;
 mod scaffold;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 

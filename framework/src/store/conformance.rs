@@ -2,6 +2,8 @@
 
 mod care;
 
+pub(crate) use care::move_everything;
+
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;

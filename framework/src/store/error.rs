@@ -23,6 +23,12 @@ pub enum StoreError {
         /// What the database said.
         source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The store is not in a state for it.
+    #[error("{reason}")]
+    Refused {
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A row holds something that this version cannot read.
     #[error("the record {record} is damaged: {reason}")]
     Corrupt {
@@ -70,6 +76,20 @@ pub enum StoreOpenError {
         found: i64,
         /// The newest that is known.
         known: i64,
+    },
+    /// There is no file.
+    #[error("there is no store `{}`: name the data folder with --data", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("the store `{}` is damaged ({found}): stop every host and put a backup in its place, or move it away with its log to begin anew; it was not changed", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
     },
     /// The file cannot be read or set up.
     #[error("the store `{}` cannot be opened: check its rights and the free space, or restore it from a backup", path.display())]

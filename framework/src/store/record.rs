@@ -8,12 +8,14 @@ mod policy;
 mod schedule;
 mod state;
 mod task;
+mod transfer;
 mod webhook;
+mod wire;
 
 pub use attempt::{Attempt, AttemptResult};
 pub use bulk::{Bulk, BulkAction, BulkState, BulkStep, NewBulk, NotABulkAction};
 pub use event::{Event, NewEvent};
-pub use id::{BulkId, EventId, Lease, OwnerId, TaskId, Timestamp, WebhookId};
+pub use id::{BulkId, EventId, Lease, NotATimestamp, OwnerId, TaskId, Timestamp, WebhookId};
 pub use policy::{KeyCounts, KeyPolicy, Rate};
 pub use schedule::{Schedule, TaskTemplate};
 pub(crate) use state::Move;
@@ -23,4 +25,5 @@ pub use task::{
     TaskCounts, TaskFilter, TaskHead, Unique,
 };
 pub(crate) use task::{read_schedule, write_schedule};
+pub use transfer::{LastIds, PluginValue, Record, StoredPolicy};
 pub use webhook::{NewWebhook, Webhook};

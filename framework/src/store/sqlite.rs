@@ -4,27 +4,32 @@
 //! it. Readers have connections of their own and see a consistent state at any time, also from other processes.
 
 mod bulk;
+mod care;
+#[cfg(test)]
+mod earlier;
 mod lock;
+mod log_file;
 mod policy;
 mod prune;
 mod read;
 mod schedule;
 mod schema;
+mod transfer;
 mod write;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 pub use lock::holder;
 
 use super::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkId, BulkState, BulkStep, BulkStore, Care, Claimed,
-    Ending, Event, EventId, Lane, Lease, NewBulk, NewWebhook, OwnerId, PluginValueStore, Receipt, Recovered, Retention,
-    Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter, TaskId,
-    TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
+    Ending, Event, EventId, Lane, Lease, NewBulk, NewWebhook, OwnerId, PluginValueStore, Receipt, Record, Records,
+    Recovered, Retention, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task, TaskCounts,
+    TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
 };
 use lock::FolderLock;
 use writer::{Sync, Writer};
@@ -57,16 +62,28 @@ impl SqliteStore {
         let folder = path.parent().unwrap_or(Path::new("."));
         let lock = FolderLock::take(folder)?;
         let connection = schema::open(path)?;
-        let writer = Writer::start(connection, path.to_owned())
+        let writer = Writer::start(connection, path)
             .map_err(|source| StoreOpenError::Database { path: path.to_owned(), source: Box::new(source) })?;
         Ok(Self { writer, path: path.to_owned(), readers: Mutex::default(), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Opens the store in `path` for reading only, beside a host or without one: to check, copy or export it. A store of an
+    /// earlier version is not brought forward. Changes fail with [`StoreError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the file is not a store that this version can use. It is not changed then.
+    pub fn open_to_read(path: &Path) -> Result<Self, StoreOpenError> {
+        let reader = schema::open_to_read(path)?;
+        let readers = Mutex::new(vec![reader]);
+        Ok(Self { writer: Writer::none(), path: path.to_owned(), readers, lock: Mutex::default() })
     }
 
     fn read<V>(&self, query: impl FnOnce(&Connection) -> Result<V, StoreError>) -> Result<V, StoreError> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.open_reader().map_err(unreadable)?,
+            None => schema::connect_to_read(&self.path).map_err(unreadable)?,
         };
         let result = query(&connection);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,13 +91,6 @@ impl SqliteStore {
             readers.push(connection);
         }
         result
-    }
-
-    fn open_reader(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(schema::BUSY_TIMEOUT)?;
-        Ok(connection)
     }
 }
 
@@ -278,12 +288,29 @@ impl Care for SqliteStore {
     fn prune(&self, retention: Retention, limit: u32) -> Receipt<u32> {
         self.writer.submit(Sync::Full, move |connection| prune::prune(connection, retention, limit))
     }
+
+    fn check(&self) -> Result<Vec<String>, StoreError> {
+        self.read(care::check)
+    }
+
+    fn backup(&self, file: &Path) -> Result<(), StoreError> {
+        self.read(|connection| care::backup(connection, file))
+    }
+
+    fn export(&self, take: &mut dyn FnMut(Record) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.read(|connection| transfer::export(connection, take))
+    }
+
+    fn import(&self, records: Records) -> Receipt<u64> {
+        self.writer.submit(Sync::Full, move |connection| transfer::import(connection, records))
+    }
 }
 
 impl Store for SqliteStore {
     fn close(&self) {
-        self.writer.stop();
+        // The writer last: whoever closes the file last moves the log into it.
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.writer.stop();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -295,115 +322,4 @@ impl Drop for SqliteStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::store::conformance;
-
-    fn open(folder: &Path) -> Result<SqliteStore, StoreOpenError> {
-        SqliteStore::open(&folder.join("switchboard.db"))
-    }
-
-    fn ready(store: &SqliteStore) -> Vec<TaskId> {
-        conformance::ids_in(store, crate::store::TaskState::Ready)
-    }
-
-    fn ids(heads: &[crate::store::TaskHead]) -> Vec<TaskId> {
-        heads.iter().map(|head| head.id).collect()
-    }
-
-    #[test]
-    fn it_behaves_as_a_store() {
-        conformance::run(&|| {
-            let folder = tempfile::tempdir().unwrap();
-            let store = open(folder.path()).unwrap();
-            (Box::new(store), Box::new(folder))
-        });
-    }
-
-    #[test]
-    fn what_was_accepted_is_there_after_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).unwrap();
-        let heads = conformance::accept(&store, 3);
-        drop(store);
-        let store = open(folder.path()).unwrap();
-        assert_eq!(ready(&store), ids(&heads));
-    }
-
-    #[test]
-    fn a_receipt_can_be_waited_for_on_a_thread_of_a_runtime() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        // More often than a task may poll before its runtime asks it to give way.
-        runtime.block_on(async { (0..300).for_each(|_| drop(conformance::accept(&store, 1))) });
-        assert_eq!(ready(&store).len(), 300);
-    }
-
-    #[test]
-    fn a_second_host_is_refused_with_the_pid_of_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(holder(folder.path()), None);
-        let store = open(folder.path()).unwrap();
-        assert_eq!(holder(folder.path()), Some(std::process::id()));
-        let error = open(folder.path()).unwrap_err();
-        assert!(matches!(error, StoreOpenError::InUse { pid, .. } if pid == std::process::id()), "{error}");
-        drop(store);
-        assert_eq!(holder(folder.path()), None);
-        open(folder.path()).unwrap();
-    }
-
-    #[track_caller]
-    fn check_refused(content: &[u8], expected: &str) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("switchboard.db");
-        fs::write(&path, content).unwrap();
-        let error = open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains("it was not changed"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), content);
-        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name()).collect();
-        assert_eq!(files.len(), 2, "only the file and the lock: {files:?}");
-    }
-
-    #[test]
-    fn a_file_that_is_not_ours_is_refused_and_not_changed() {
-        check_refused(b"dear diary", "no SQLite database");
-        check_refused(&[0; 4096], "no SQLite database");
-        let folder = tempfile::tempdir().unwrap();
-        let other = folder.path().join("other.db");
-        Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1);").unwrap();
-        check_refused(&fs::read(&other).unwrap(), "a SQLite database of another program");
-    }
-
-    #[test]
-    fn a_store_of_an_older_version_is_brought_forward_and_keeps_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("switchboard.db");
-        let old = schema::file_of_version(&path, 1);
-        old.execute_batch(
-            "INSERT INTO task VALUES (1, NULL, NULL, 7320, 'none', 'k', NULL, NULL, 0, NULL, 0, 0, 10, 0, 10, 10);
-             INSERT INTO task VALUES (2, NULL, NULL, 7320, 'none', 'k', NULL, NULL, 0, NULL, 0, 0, 1e15, 0, 10, 10);",
-        )
-        .unwrap();
-        drop(old);
-        let store = open(folder.path()).unwrap();
-        assert_eq!(ready(&store), [TaskId(1)]);
-        assert_eq!(store.next_due().unwrap(), Some(Timestamp(1_000_000_000_000_000)));
-        assert_eq!(store.plugin_value("p", "k", Timestamp(0)).unwrap(), None);
-    }
-
-    #[test]
-    fn a_store_of_a_newer_version_is_refused_and_not_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(open(folder.path()).unwrap());
-        let path = folder.path().join("switchboard.db");
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99;")
-            .unwrap();
-        let content = fs::read(&path).unwrap();
-        check_refused(&content, "schema version 99");
-    }
-}
+mod tests;

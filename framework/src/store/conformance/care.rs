@@ -1,7 +1,11 @@
 //! Schedules, bulk operations and what goes when it is old.
 
+use std::num::NonZeroU32;
+
 use super::*;
-use crate::store::{BulkAction, BulkState, NewBulk, Retention, Schedule, TaskTemplate};
+use crate::store::{
+    BulkAction, BulkState, KeyPolicy, NewBulk, Rate, Record, Retention, Schedule, StoreError, TaskTemplate,
+};
 
 pub(super) const CASES: &[Case] = &[
     ("a slot of a schedule is started once", schedules),
@@ -11,6 +15,8 @@ pub(super) const CASES: &[Case] = &[
     ("a bulk replay leaves out tasks whose input is gone", bulk_replay),
     ("what is old goes in batches, and events with their last task", pruning),
     ("when too many have ended, the first go", pruning_by_count),
+    ("the filter of a bulk operation is kept as it was given", filters_are_kept),
+    ("a store that is well has nothing to tell, and moves only into an empty one", moving),
 ];
 
 fn schedule(name: &str, next_at: i64) -> Schedule {
@@ -175,4 +181,124 @@ fn pruning_by_count(store: &dyn Store) {
     let ids: Vec<_> = (0..5).map(|_| task_in(store, TaskState::Done)).collect();
     assert_eq!(prune(store, Retention { max_ended: 3, ..ALL }, 10), 2);
     assert_eq!(ids_in(store, TaskState::Done), ids[2..]);
+}
+
+/// Returns everything that a store holds.
+fn everything(store: &dyn Store) -> Vec<Record> {
+    let mut records = Vec::new();
+    let take = &mut |record| {
+        records.push(record);
+        Ok(())
+    };
+    store.export(take).unwrap();
+    records
+}
+
+fn check_well(store: &dyn Store) {
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+/// Gives a store a record of each kind.
+fn of_each_kind(store: &dyn Store) {
+    for state in TaskState::ALL {
+        task_in(store, state);
+    }
+    let event = NewEvent { body: vec![0, 159, 146, 150], cause: Some(TaskId(3)), ..event("odd") };
+    let odd = NewTask {
+        priority: Priority::Low,
+        ordered: true,
+        unique: Some(Unique { key: "u".into(), window: std::time::Duration::ZERO }),
+        schedule: Some(vec![std::time::Duration::from_millis(1_500)]),
+        timeout: Some(std::time::Duration::from_millis(250)),
+        payload: Some(vec![255, 0, 1]),
+        run_at: Timestamp(i64::MAX),
+        ..unheld(10, "a")
+    };
+    accept_tasks(store, vec![event], vec![odd]);
+    let webhook = NewWebhook {
+        owner: OwnerId(62),
+        url: "https://example.com/hook".into(),
+        method: "basic".into(),
+        settings: BTreeMap::from([("password".into(), "ünsaid\n".into())]),
+        events: vec!["booking_added".into()],
+    };
+    let first = store.add_webhook(webhook.clone(), Timestamp(5)).wait().unwrap();
+    store.add_webhook(webhook, Timestamp(6)).wait().unwrap();
+    store.remove_webhook(first.id, Timestamp(7)).wait().unwrap();
+    store.put_schedule(schedule("s", 100)).wait().unwrap();
+    fire(store, 100, 160);
+    add_bulk(store, BulkAction::Cancel, TaskFilter { since: Some(Timestamp(3)), ..dead("none") });
+    let rate = Rate { starts: NonZeroU32::MIN, per: std::time::Duration::from_secs(3) };
+    let policy = KeyPolicy { cap: NonZeroU32::new(7), rate: Some(rate), paused: true };
+    store.set_key_policy("a".into(), Some(policy), Timestamp(8)).wait().unwrap();
+    let keep = |key: &str, expires_at| {
+        store.set_plugin_value("p".into(), key.into(), Some(b"{}".to_vec()), expires_at, Timestamp(1)).wait().unwrap();
+    };
+    keep("token", Some(Timestamp(9_000)));
+    keep("other", None);
+}
+
+fn filters_are_kept(store: &dyn Store) {
+    let filter = TaskFilter {
+        since: Some(Timestamp(5)),
+        until: Some(Timestamp(1_795_000_000_123)),
+        event: Some(EventId("msg_1".into())),
+        webhook: Some(WebhookId(4)),
+        reason: Some("http_5xx".into()),
+        ..dead("none")
+    };
+    let bulk = add_bulk(store, BulkAction::Retry, filter.clone());
+    assert_eq!(store.bulks().unwrap(), [bulk]);
+    assert_eq!(store.bulks().unwrap()[0].filter, filter);
+}
+
+fn moving(store: &dyn Store) {
+    check_well(store);
+    of_each_kind(store);
+    check_well(store);
+    let records = everything(store);
+    let lines: Vec<String> = records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
+    let read: Vec<Record> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Who holds a task is not exported.
+    let without_holder = |record: Record| match record {
+        Record::Task(task) => Record::Task(crate::store::Task { held: false, ..task }),
+        other => other,
+    };
+    assert_eq!(read, records.into_iter().map(without_holder).collect::<Vec<_>>());
+    let refused = store.import(Box::new(read.into_iter().map(Ok))).wait().unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    assert_eq!(everything(store).len(), lines.len());
+}
+
+/// Moves a record of each kind from one store to another, of whatever engines, both empty.
+pub(crate) fn move_everything(from: &dyn Store, to: &dyn Store) {
+    of_each_kind(from);
+    let read = |store| -> Vec<Record> {
+        let records = everything(store).iter().map(|record| serde_json::to_string(record).unwrap()).collect::<Vec<_>>();
+        records.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let records = read(from);
+    let cut_off = records.iter().map(|record| serde_json::to_string(record).unwrap()).collect::<Vec<_>>();
+    let cut_off = cut_off.into_iter().map(|line| Ok(serde_json::from_str(&line).unwrap()));
+    let failure = StoreError::Refused { reason: "cut off".into() };
+    to.import(Box::new(cut_off.chain([Err(failure)]))).wait().unwrap_err();
+    assert_eq!(to.count_tasks(&TaskFilter::default()).unwrap(), 0, "all or nothing");
+    let count = records.len() as u64;
+    assert_eq!(to.import(Box::new(records.into_iter().map(Ok))).wait().unwrap(), count);
+    assert_eq!(read(to), read(from));
+    check_well(to);
+    let recovered = to.recover(Timestamp(90), 3).unwrap();
+    assert_eq!((recovered.ready, recovered.dead), (1, 0), "what was running counts as interrupted");
+    check_well(to);
+    let next = |store: &dyn Store| accept_one(store, unheld(95, "z"));
+    assert_eq!(next(to), next(from), "ids go on");
+    let webhook = NewWebhook {
+        owner: OwnerId(1),
+        url: "https://example.com".into(),
+        method: "none".into(),
+        settings: BTreeMap::new(),
+        events: Vec::new(),
+    };
+    let added = [from, to].map(|store| store.add_webhook(webhook.clone(), Timestamp(96)).wait().unwrap().id);
+    assert_eq!(added[0], added[1]);
 }

@@ -1,6 +1,6 @@
 //! Attempts: runs of tasks, and immediate deliveries.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{EventId, TaskId, Timestamp, WebhookId};
 
@@ -22,7 +22,7 @@ pub struct AttemptResult {
 }
 
 /// One attempt of a task, or an immediate delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The task; none for an immediate delivery.
     pub task: Option<TaskId>,

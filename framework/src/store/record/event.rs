@@ -1,9 +1,12 @@
 //! Events.
 
+use serde::{Deserialize, Serialize};
+
+use super::wire;
 use super::{EventId, OwnerId, TaskId, Timestamp};
 
 /// An event that is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEvent {
     /// Its id.
     pub id: EventId,
@@ -18,6 +21,7 @@ pub struct NewEvent {
     /// How many such causes lie before it.
     pub depth: u32,
     /// The exact bytes that are sent.
+    #[serde(with = "wire::bytes")]
     pub body: Vec<u8>,
     /// When it was announced.
     pub at: Timestamp,

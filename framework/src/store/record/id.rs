@@ -50,8 +50,7 @@ id!(
 );
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl fmt::Display for Timestamp {
@@ -67,6 +66,31 @@ impl fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// A text that names no point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no point in time: write it as 2026-07-31T12:00:00Z")]
+pub struct NotATimestamp;
+
+impl FromStr for Timestamp {
+    type Err = NotATimestamp;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, NotATimestamp> {
+        if let Some(ms) = text.strip_suffix(" ms") {
+            return ms.parse().map(Self).map_err(|_| NotATimestamp);
+        }
+        let timestamp: jiff::Timestamp = text.parse().map_err(|_| NotATimestamp)?;
+        Ok(Self(timestamp.as_millisecond()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -87,5 +111,19 @@ impl EventId {
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_in_time_is_read_as_it_is_written() {
+        for time in [0, 1, -1, 1_795_000_000_123, 1_000_000_000_000_000, i64::MAX, i64::MIN] {
+            let text = serde_json::to_string(&Timestamp(time)).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), Timestamp(time), "{text}");
+        }
+        assert_eq!("yesterday".parse::<Timestamp>(), Err(NotATimestamp));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::state::Move;
+use super::wire;
 use super::{Event, EventId, Lease, NewEvent, TaskId, TaskState, Timestamp, Webhook, WebhookId};
 
 /// How urgent a task is. The higher goes first; one start in eight is the lowest one's that waits.
@@ -224,7 +225,7 @@ pub(crate) fn read_schedule(text: &str) -> Result<Vec<Duration>, serde_json::Err
 }
 
 /// A deferred task as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Its id.
     pub id: TaskId,
@@ -241,6 +242,7 @@ pub struct Task {
     /// Remote host and port.
     pub host: Option<String>,
     /// Input of the handler, for a task that delivers no event. Gone after success, except in development mode.
+    #[serde(with = "wire::optional_bytes")]
     pub payload: Option<Vec<u8>>,
     /// Its state.
     pub state: TaskState,
@@ -263,12 +265,15 @@ pub struct Task {
     /// What keeps another one like it away.
     pub unique_key: Option<String>,
     /// Its own delays before attempt 1, 2, 3, ...
+    #[serde(with = "wire::optional_list_of_ms")]
     pub schedule: Option<Vec<Duration>>,
     /// Its own time for one attempt.
+    #[serde(with = "wire::optional_ms")]
     pub timeout: Option<Duration>,
     /// Task whose replay it is.
     pub replay_of: Option<TaskId>,
     /// Whether a host has it in its memory or runs it.
+    #[serde(skip)]
     pub held: bool,
     /// When it was accepted.
     pub created_at: Timestamp,

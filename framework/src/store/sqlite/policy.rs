@@ -29,7 +29,7 @@ fn key_policies(connection: &Connection) -> Result<Vec<(String, KeyPolicy)>, Sto
     all(connection, sql, [], |row| Ok((row.get(0)?, read_policy(row)?)))
 }
 
-fn read_policy(row: &Row<'_>) -> rusqlite::Result<KeyPolicy> {
+pub(super) fn read_policy(row: &Row<'_>) -> rusqlite::Result<KeyPolicy> {
     let starts = row.get::<_, Option<u32>>(2)?.and_then(NonZeroU32::new);
     let per = row.get::<_, Option<u32>>(3)?.map(|per| Duration::from_millis(per.into()));
     Ok(KeyPolicy {
@@ -39,7 +39,7 @@ fn read_policy(row: &Row<'_>) -> rusqlite::Result<KeyPolicy> {
     })
 }
 
-fn set_key_policy(
+pub(super) fn set_key_policy(
     connection: &Connection,
     key: &str,
     policy: Option<&KeyPolicy>,

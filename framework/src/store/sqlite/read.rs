@@ -16,13 +16,15 @@ use crate::store::{
 /// Tasks that are returned when a filter names no limit.
 const DEFAULT_LIMIT: u32 = 100;
 
-const TASK: &str = "SELECT id, event, webhook, number, name, key, host, payload, state, reason, attempts, crashes,
+pub(super) const TASK: &str =
+    "SELECT id, event, webhook, number, name, key, host, payload, state, reason, attempts, crashes,
                     run_at, lease, created_at, updated_at, holder IS NOT NULL, priority, ordered, attempts_before,
                     unique_key, schedule, timeout_ms, replay_of FROM task";
 const HEAD: &str =
     "SELECT id, number, name, key, host, run_at, attempts - attempts_before, priority, ordered FROM task";
-const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at FROM event";
-const ATTEMPT: &str = "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url,
+pub(super) const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at FROM event";
+pub(super) const ATTEMPT: &str =
+    "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url,
                        response FROM attempt";
 const WEBHOOK: &str = "SELECT id, owner, url, method, settings, events, enabled, disabled_reason, created_at,
                        updated_at FROM webhook";
@@ -166,36 +168,40 @@ pub(super) fn task_counts(connection: &Connection) -> Result<TaskCounts, StoreEr
 }
 
 pub(super) fn attempts(connection: &Connection, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
-    all(connection, &format!("{ATTEMPT} WHERE task = ? ORDER BY id"), params![task.0], |row| {
-        Ok(Attempt {
-            task: row.get::<_, Option<i64>>(0)?.map(TaskId),
-            event: row.get::<_, Option<String>>(1)?.map(EventId),
-            webhook: row.get::<_, Option<i64>>(2)?.map(WebhookId),
-            number: row.get(3)?,
-            mode: row.get(4)?,
-            started_at: Timestamp(row.get(5)?),
-            ended_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
-            outcome: row.get(7)?,
-            status: row.get(8)?,
-            detail: row.get(9)?,
-            url: row.get(10)?,
-            response: row.get(11)?,
-        })
+    all(connection, &format!("{ATTEMPT} WHERE task = ? ORDER BY id"), params![task.0], read_attempt)
+}
+
+pub(super) fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    Ok(Attempt {
+        task: row.get::<_, Option<i64>>(0)?.map(TaskId),
+        event: row.get::<_, Option<String>>(1)?.map(EventId),
+        webhook: row.get::<_, Option<i64>>(2)?.map(WebhookId),
+        number: row.get(3)?,
+        mode: row.get(4)?,
+        started_at: Timestamp(row.get(5)?),
+        ended_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
+        outcome: row.get(7)?,
+        status: row.get(8)?,
+        detail: row.get(9)?,
+        url: row.get(10)?,
+        response: row.get(11)?,
     })
 }
 
 pub(super) fn event(connection: &Connection, id: &EventId) -> Result<Option<Event>, StoreError> {
-    one(connection, &format!("{EVENT} WHERE id = ?"), params![id.0], |row| {
-        Ok(Event {
-            id: EventId(row.get(0)?),
-            name: row.get(1)?,
-            owner: OwnerId(row.get(2)?),
-            task: row.get(3)?,
-            cause: row.get::<_, Option<i64>>(4)?.map(TaskId),
-            depth: row.get(5)?,
-            body: row.get(6)?,
-            at: Timestamp(row.get(7)?),
-        })
+    one(connection, &format!("{EVENT} WHERE id = ?"), params![id.0], read_event)
+}
+
+pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        id: EventId(row.get(0)?),
+        name: row.get(1)?,
+        owner: OwnerId(row.get(2)?),
+        task: row.get(3)?,
+        cause: row.get::<_, Option<i64>>(4)?.map(TaskId),
+        depth: row.get(5)?,
+        body: row.get(6)?,
+        at: Timestamp(row.get(7)?),
     })
 }
 
@@ -232,7 +238,7 @@ fn priority_of(number: i64) -> Priority {
     }
 }
 
-fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreError>> {
+pub(super) fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreError>> {
     let id = TaskId(row.get(0)?);
     let damaged = |reason: String| Ok(Err(StoreError::Corrupt { record: format!("task {id}"), reason }));
     let state: i64 = row.get(8)?;

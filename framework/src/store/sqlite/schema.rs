@@ -5,15 +5,17 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::store::StoreOpenError;
+use crate::store::new_file::sync_folder;
 
 /// Marks a file as ours: "SWBD" in the field that SQLite has for it.
 const APPLICATION_ID: i32 = 0x5357_4244;
 
 /// Wait for a lock that another process holds on the database.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Each brings a file from the version before it to its own. They are never changed, only added to.
 const MIGRATIONS: &[&str] = &[
@@ -94,35 +96,60 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
+/// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.
+const LOOKED_THROUGH_BYTES: u64 = 32 << 20;
+
+/// What the first bytes of the file say.
+enum Found {
+    Nothing,
+    Store,
+}
+
 /// Opens the file for writing, after looking at it without SQLite, which would leave files of its own beside a foreign
 /// one.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreOpenError> {
-    let failed =
-        |source: Box<dyn std::error::Error + Send + Sync>| StoreOpenError::Database { path: path.to_owned(), source };
-    let is_new = inspect(path)?;
-    if is_new {
-        create_private(path).map_err(|error| failed(error.into()))?;
+    if let Found::Nothing = inspect(path)? {
+        create(path).map_err(|source| StoreOpenError::Database { path: path.to_owned(), source })?;
     }
-    let mut connection = connect(path).map_err(|error| failed(error.into()))?;
-    if is_new {
-        // In the file itself before the first write goes to the WAL, so that `inspect` always finds it.
-        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(|error| failed(error.into()))?;
+    let mut connection =
+        connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| unusable(path, error.into()))?;
+    let opened = look_through(path, &connection).and_then(|()| set_up(&mut connection));
+    if let Err(error) = opened {
+        leave(&connection);
+        return Err(unusable(path, error));
     }
-    set_up(&mut connection).map_err(|error| failed(error.into()))?;
     Ok(connection)
 }
 
-/// Judges the file by its first bytes; true when there is nothing in it.
-fn inspect(path: &Path) -> Result<bool, StoreOpenError> {
+/// Opens the file for reading, beside a host or without one. It may be of an earlier version.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreOpenError> {
+    if let Found::Nothing = inspect(path)? {
+        return Err(StoreOpenError::Missing { path: path.to_owned() });
+    }
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let connection = connection.map_err(|error| unusable(path, error.into()))?;
+    // Opens the log, which shows whether it can be read at all.
+    version(&connection).map_err(|error| unusable(path, error.into()))?;
+    Ok(connection)
+}
+
+/// Judges the file by its first bytes.
+fn inspect(path: &Path) -> Result<Found, StoreOpenError> {
     let failed = |source: std::io::Error| StoreOpenError::Database { path: path.to_owned(), source: source.into() };
     let mut header = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(100).read_to_end(&mut header).map_err(failed)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Ok(file) => drop(file.take(100).read_to_end(&mut header).map_err(failed)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
-    };
+    }
     if header.is_empty() {
-        return Ok(true);
+        // SQLite would throw a log away whose database is empty.
+        let log = super::log_file::of(path);
+        let found = format!("it is empty or gone, and its log `{}` is not", log.display());
+        return match std::fs::metadata(log) {
+            Ok(log) if log.len() > 0 => Err(StoreOpenError::Damaged { path: path.to_owned(), found }),
+            _ => Ok(Found::Nothing),
+        };
     }
     let foreign = |found| Err(StoreOpenError::Foreign { path: path.to_owned(), found });
     // https://www.sqlite.org/fileformat.html: 16 bytes of magic, user version at 60, application id at 68, big-endian.
@@ -133,50 +160,119 @@ fn inspect(path: &Path) -> Result<bool, StoreOpenError> {
     if field(68) != Some(APPLICATION_ID) {
         return foreign("a SQLite database of another program");
     }
-    let found = i64::from(field(60).unwrap_or(0));
-    if found > known_version() {
-        return Err(StoreOpenError::Newer { path: path.to_owned(), found, known: known_version() });
+    let version = i64::from(field(60).unwrap_or(0));
+    if version > known_version() {
+        return Err(StoreOpenError::Newer { path: path.to_owned(), found: version, known: known_version() });
     }
-    Ok(false)
+    Ok(Found::Store)
 }
 
-fn known_version() -> i64 {
+/// The version that the migrations lead to.
+pub(super) fn known_version() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
-fn create_private(path: &Path) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+/// Makes a file that is marked as ours. It comes to its place whole, so that a start that is cut off leaves none that is
+/// nobody's.
+fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let unfinished = path.with_extension("db.new");
+    // Left by a start that was cut off.
+    let _ = std::fs::remove_file(&unfinished);
+    create_private(&unfinished)?;
+    let connection = connect(&unfinished, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // In the file itself, before there is a log, so that `inspect` always finds it.
+    connection.pragma_update(None, "journal_mode", "OFF")?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.close().map_err(|(_, error)| error)?;
+    File::open(&unfinished)?.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    sync_folder(path);
+    Ok(())
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+/// Makes a new file that only its owner can read.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
-/// Opens a file that was open before.
-pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = connect(path)?;
-    set_pragmas(&connection)?;
-    Ok(connection)
+/// Opens one more connection to a file that is open.
+pub(super) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Leaves a damaged file and its log as they are when the connection is closed.
+fn leave(connection: &Connection) {
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+}
+
+fn unusable(path: &Path, error: SetUpError) -> StoreOpenError {
+    let path = path.to_owned();
+    match error {
+        SetUpError::Damaged(found) => StoreOpenError::Damaged { path, found },
+        SetUpError::Database(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreOpenError::Damaged { path, found: error.to_string() }
+            }
+            _ => StoreOpenError::Database { path, source: error.into() },
+        },
+    }
+}
+
+enum SetUpError {
+    Damaged(String),
+    Database(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for SetUpError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+fn look_through(path: &Path, connection: &Connection) -> Result<(), SetUpError> {
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    // Reads the schema, however large the file is.
+    version(connection)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    if bytes > LOOKED_THROUGH_BYTES {
+        return Ok(());
+    }
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(SetUpError::Damaged(found)) }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether the file of a connection is of this version, or which one it has.
+pub(super) fn is_of_today(connection: &Connection) -> rusqlite::Result<Result<(), i64>> {
+    let version = version(connection)?;
+    Ok(if version == known_version() { Ok(()) } else { Err(version) })
 }
 
 fn set_pragmas(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    // The writer does it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
 
-fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
+fn set_up(connection: &mut Connection) -> Result<(), SetUpError> {
     set_pragmas(connection)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = version(connection)?;
     for (migration, version) in MIGRATIONS.iter().zip(1_i64..).skip(usize::try_from(version).unwrap_or(0)) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(migration)?;
@@ -184,16 +280,4 @@ fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
-}
-
-/// Makes a file as an earlier version left it.
-#[cfg(test)]
-pub(super) fn file_of_version(path: &Path, version: i64) -> Connection {
-    let connection = Connection::open(path).unwrap();
-    connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-    for migration in MIGRATIONS.iter().take(usize::try_from(version).unwrap()) {
-        connection.execute_batch(migration).unwrap();
-    }
-    connection.pragma_update(None, "user_version", version).unwrap();
-    connection
 }

@@ -29,9 +29,9 @@ fn states_before(step: Move, to: TaskState) -> String {
 }
 
 /// The one host of the file, in the column that says who holds a task.
-const HOLDER: i64 = 1;
+pub(super) const HOLDER: i64 = 1;
 
-fn priority_number(priority: Priority) -> i64 {
+pub(super) fn priority_number(priority: Priority) -> i64 {
     match priority {
         Priority::Low => 0,
         Priority::Normal => 1,
@@ -69,7 +69,7 @@ fn find_unique(connection: &Connection, unique: &Unique, now: Timestamp) -> Resu
     found.optional().map_err(unwritable)?.map_or(Ok(None), |id| read::head(connection, id))
 }
 
-fn insert_event(connection: &Connection, event: &NewEvent) -> Result<(), StoreError> {
+pub(super) fn insert_event(connection: &Connection, event: &NewEvent) -> Result<(), StoreError> {
     let sql = "INSERT INTO event (id, name, owner, task, cause, depth, body, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     let cause = event.cause.map(|cause| cause.0);
     let values = params![event.id.0, event.name, event.owner.0, event.task, cause, event.depth, event.body, event.at.0];
@@ -289,20 +289,27 @@ pub(super) fn quarantine(
          WHERE id = ? AND state IN ({from})"
     );
     let reason = format!("corrupt: {reason}");
-    Ok(execute(connection, &sql, params![reason, now.map(|now| now.0), id.0])? > 0)
+    if execute(connection, &sql, params![reason, now.map(|now| now.0), id.0])? == 0 {
+        return Ok(false);
+    }
+    let sql = "UPDATE attempt SET ended_at = coalesce(?, started_at), outcome = 'corrupt', detail = ?
+               WHERE task = ? AND ended_at IS NULL";
+    execute(connection, sql, params![now.map(|now| now.0), reason, id.0])?;
+    Ok(true)
 }
 
 pub(super) fn recover(connection: &Connection, now: Timestamp, crash_limit: u32) -> Result<Recovered, StoreError> {
+    // The file has one host, and this one runs nothing yet.
     let sql = "UPDATE attempt SET ended_at = ?, outcome = 'unknown',
                detail = 'the host ended while the attempt was made; whether it arrived is not known'
-               WHERE ended_at IS NULL AND task IN (SELECT id FROM task WHERE holder IS NOT NULL AND state = 1)";
+               WHERE ended_at IS NULL AND task IN (SELECT id FROM task WHERE state = 1)";
     execute(connection, sql, params![now.0])?;
     let sql = "UPDATE task SET state = 4, crashes = crashes + 1, holder = NULL, updated_at = ?,
                reason = 'crash: the host ended while it was running, too often'
-               WHERE holder IS NOT NULL AND state = 1 AND crashes + 1 >= ?";
+               WHERE state = 1 AND crashes + 1 >= ?";
     let dead = execute(connection, sql, params![now.0, crash_limit])?;
     let sql = "UPDATE task SET state = 0, crashes = crashes + 1, holder = NULL, updated_at = ?
-               WHERE holder IS NOT NULL AND state = 1";
+               WHERE state = 1";
     let ready = execute(connection, sql, params![now.0])?;
     execute(connection, "UPDATE task SET holder = NULL WHERE holder IS NOT NULL", [])?;
     Ok(Recovered { ready: ready as u64, dead: dead as u64 })

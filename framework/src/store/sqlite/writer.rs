@@ -1,22 +1,34 @@
 //! The one thread that writes. It takes whatever has come in the meantime and commits it together.
 //!
-//! After a commit that failed while it was written or synced, nobody knows what of the log is on disk: the operating system
-//! forgets a failed sync, and a second one that succeeds proves nothing. The thread then refuses everything until it has
-//! opened the file anew and moved the whole log into it, with syncs that succeed, so that a new log begins.
+//! After a write or a sync that failed, nobody knows what of the log is on disk: the operating system forgets a failed
+//! sync, and a second one that succeeds proves nothing. The thread then writes the whole log [anew](rewrite) and syncs that
+//! before it commits anything more, and refuses everything as long as that fails.
+//!
+//! It also moves the log into the database, where SQLite would do so inside a commit and hide that a sync failed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::{schema, unwritable};
+use super::log_file::{self, rewrite};
+use super::unwritable;
 use crate::store::{Receipt, StoreError};
 
 /// Most operations in one commit.
 const MAX_GROUP: usize = 1024;
+
+/// The log is moved into the database when it has this many pages.
+const FULL_LOG: u32 = 1000;
+
+/// A build can be weakened on purpose, so that the tests of power cuts can show that they notice. It is no feature, which
+/// another crate could turn on, and no setting.
+const FULL: &str = if cfg!(switchboard_weakened) { "NORMAL" } else { "FULL" };
 
 /// What a commit has to survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,12 +57,27 @@ pub(super) struct Writer {
 
 impl Writer {
     /// `path` is the file of the connection, for opening it anew.
-    pub(super) fn start(connection: Connection, path: PathBuf) -> std::io::Result<Self> {
+    pub(super) fn start(mut connection: Connection, path: &Path) -> Result<Self, WriterError> {
         let (jobs, inbox) = bounded(MAX_GROUP);
+        let log_pages = Arc::<AtomicU32>::default();
+        let seen = Arc::clone(&log_pages);
+        connection
+            .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+                seen.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+                Ok(())
+            }))
+            .map_err(|source| WriterError::Hook { source })?;
+        let log = log_file::of(path);
         let thread = std::thread::Builder::new()
             .name("switchboard-store".into())
-            .spawn(move || Group { connection, path, sync: Sync::Full, suspect: false }.work(&inbox))?;
+            .spawn(move || Group { connection, log, log_pages, sync: None, suspect: false }.work(&inbox))
+            .map_err(|source| WriterError::Thread { source })?;
         Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// A writer of a store that is only read: every operation says that the store is closed.
+    pub(super) fn none() -> Self {
+        Self { jobs: Mutex::default(), thread: Mutex::default() }
     }
 
     /// Queues an operation for the next commit.
@@ -100,9 +127,12 @@ fn in_savepoint<V>(
 
 struct Group {
     connection: Connection,
-    path: PathBuf,
-    /// What the connection is set to.
-    sync: Sync,
+    /// The file of the write-ahead log.
+    log: PathBuf,
+    /// How many pages were in the log after the last commit.
+    log_pages: Arc<AtomicU32>,
+    /// What the connection is set to, when that is known.
+    sync: Option<Sync>,
     /// A write or a sync failed: what the log has on disk is not known.
     suspect: bool,
 }
@@ -113,13 +143,18 @@ impl Group {
             let mut jobs = vec![first];
             jobs.extend(inbox.try_iter().take(MAX_GROUP - 1));
             self.commit(jobs);
+            self.empty_log();
+        }
+        if self.suspect {
+            // What cannot be trusted is not moved; the next start reads as much of the log as is whole.
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 
     fn commit(&mut self, jobs: Vec<Job>) {
         let sync = jobs.iter().map(|job| job.sync).max().unwrap_or(Sync::Full);
         if self.suspect
-            && let Err(error) = self.begin_new_log()
+            && let Err(error) = self.make_log_certain()
         {
             let error = StoreError::Write { source: Arc::new(error) };
             let tells: Vec<Tell> = jobs.into_iter().map(|job| (job.run)(Err(error.clone()))).collect();
@@ -134,39 +169,47 @@ impl Group {
         }
         // An I/O error may have ended the transaction; a commit then says so.
         let committed = self.execute("COMMIT");
-        self.suspect = committed.as_ref().is_err_and(|error| {
-            matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt))
-        });
-        let committed = committed.map_err(unwritable);
         if committed.is_err() && !self.connection.is_autocommit() {
             // Should this fail as well, the next BEGIN does, and its group is told.
             let _ = self.execute("ROLLBACK");
         }
+        if committed.as_ref().is_err_and(is_io_failure) {
+            self.suspect = true;
+            // At once, because the log may hold the commit that is about to be called a failure: the end of this process
+            // would bring it back. Should it fail, the next group tries again.
+            let _ = self.make_log_certain();
+        }
+        let committed = committed.map_err(unwritable);
         for tell in tells {
             tell(committed.clone());
         }
     }
 
-    /// Opens the file anew and moves the whole log into it.
-    fn begin_new_log(&mut self) -> Result<(), NewLogError> {
-        let connection = schema::reopen(&self.path).map_err(|source| NewLogError::Open { source })?;
-        let busy: bool = connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map_err(|source| NewLogError::Checkpoint { source })?;
-        if busy {
-            return Err(NewLogError::Busy);
+    /// Moves the log into the database when it has become long. What cannot be moved now is moved after a later commit.
+    fn empty_log(&mut self) {
+        if self.log_pages.load(Ordering::Relaxed) < FULL_LOG || self.suspect {
+            return;
         }
-        self.connection = connection;
-        self.sync = Sync::Full;
+        let moved = self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)");
+        let moved = moved.and_then(|mut statement| statement.query_row([], |_| Ok(())));
+        // It begins with a sync of the log. Should that fail, what was committed without one is as uncertain as after a
+        // commit that failed.
+        self.suspect = moved.as_ref().is_err_and(is_io_failure);
+    }
+
+    fn make_log_certain(&mut self) -> Result<(), UncertainLog> {
+        let frames = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1));
+        let frames = frames.map_err(|source| UncertainLog::Count { source })?;
+        rewrite(&self.log, u64::try_from(frames).unwrap_or(0)).map_err(|source| UncertainLog::Rewrite { source })?;
         self.suspect = false;
         Ok(())
     }
 
     fn set_sync(&mut self, sync: Sync) -> rusqlite::Result<()> {
-        if self.sync != sync {
-            let mode = if sync == Sync::Full { "FULL" } else { "NORMAL" };
+        if self.sync != Some(sync) {
+            let mode = if sync == Sync::Full { FULL } else { "NORMAL" };
             self.connection.pragma_update(None, "synchronous", mode)?;
-            self.sync = sync;
+            self.sync = Some(sync);
         }
         Ok(())
     }
@@ -176,13 +219,24 @@ impl Group {
     }
 }
 
-/// Why writing cannot go on after a failed sync.
+fn is_io_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+/// Why there is no writer.
 #[derive(Debug, thiserror::Error)]
-enum NewLogError {
-    #[error("a write failed, and the database cannot be opened anew")]
-    Open { source: rusqlite::Error },
-    #[error("a write failed, and the log cannot be moved into the database")]
-    Checkpoint { source: rusqlite::Error },
-    #[error("a write failed, and the log cannot be moved into the database while another program reads it")]
-    Busy,
+pub(super) enum WriterError {
+    #[error("the database does not tell of its commits")]
+    Hook { source: rusqlite::Error },
+    #[error("no thread can be started")]
+    Thread { source: std::io::Error },
+}
+
+/// Why writing cannot go on after a failure.
+#[derive(Debug, thiserror::Error)]
+enum UncertainLog {
+    #[error("a write failed, and the database does not say how long its log is")]
+    Count { source: rusqlite::Error },
+    #[error("a write failed, and the log of the database cannot be written anew yet")]
+    Rewrite { source: log_file::RewriteError },
 }
