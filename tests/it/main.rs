@@ -23,6 +23,7 @@ mod plugin_check;
 mod plugin_dev;
 mod plugin_folder;
 mod released;
+mod store_care;
 mod suspension;
 mod trigger_table;
 mod validation;

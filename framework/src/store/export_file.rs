@@ -69,7 +69,7 @@ enum Line {
         records: u64,
     },
     #[serde(untagged)]
-    Record(Record),
+    Record(Box<Record>),
 }
 
 /// Writes everything that a store holds to a new file that only its owner can read: it has the secrets of the webhooks.
@@ -88,7 +88,7 @@ pub fn export(store: &dyn Care, file: &Path, now: Timestamp) -> Result<u64, Tran
     let mut refused = None;
     let exported = store.export(&mut |record| {
         records += 1;
-        write(&mut writer, &Line::Record(record)).map_err(|error| {
+        write(&mut writer, &Line::Record(Box::new(record))).map_err(|error| {
             refused = Some(error);
             StoreError::Closed
         })
@@ -154,7 +154,7 @@ impl<L: Iterator<Item = std::io::Result<String>>> Iterator for Reading<L> {
         match line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string())) {
             Ok(Line::Record(record)) => {
                 self.records += 1;
-                Some(Ok(record))
+                Some(Ok(*record))
             }
             Ok(Line::End { records }) if records == self.records => {
                 self.ended = true;

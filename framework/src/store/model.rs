@@ -170,6 +170,7 @@ impl ModelTask {
 struct Model {
     now: i64,
     tasks: BTreeMap<i64, ModelTask>,
+    last_task: i64,
     webhooks: BTreeSet<i64>,
     last_webhook: i64,
 }
@@ -185,7 +186,8 @@ impl Model {
                 return (*id, false, true);
             }
         }
-        let id = self.tasks.len() as i64 + 1;
+        self.last_task += 1;
+        let id = self.last_task;
         let held = draft.hold && !draft.ordered;
         let task = ModelTask {
             lane: draft.lane(),
@@ -384,8 +386,8 @@ struct Both<'a> {
 
 impl Both<'_> {
     fn pick(&self, index: &Index) -> Option<i64> {
-        let count = self.model.tasks.len();
-        (count > 0).then(|| index.index(count) as i64 + 1)
+        let ids: Vec<i64> = self.model.tasks.keys().copied().collect();
+        (!ids.is_empty()).then(|| *index.get(&ids))
     }
 
     fn perform(&mut self, operation: &Operation) -> Result<(), TestCaseError> {
