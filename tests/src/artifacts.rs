@@ -36,11 +36,16 @@ pub fn inner_target() -> PathBuf {
 }
 
 fn build() -> BTreeMap<String, PathBuf> {
+    build_with(&mut cargo(), &[])
+}
+
+/// Builds the whole workspace, as the tests themselves were built: the same features, so nothing is built twice.
+fn build_with(cargo: &mut Command, more: &[&str]) -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    // The whole workspace, as the tests themselves were built: the same features, so nothing is built twice.
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let output = cargo()
+    let output = cargo
         .args(["build", "--workspace", "--profile", profile, "--message-format=json-render-diagnostics"])
+        .args(more)
         .current_dir(root)
         .stderr(Stdio::inherit())
         .output()
@@ -71,4 +76,26 @@ pub fn switchboard() -> &'static Path {
 #[must_use]
 pub fn library(name: &str) -> &'static Path {
     built(name)
+}
+
+/// Returns the host program that is killed.
+#[must_use]
+pub fn crash_host() -> &'static Path {
+    built("crash_host")
+}
+
+/// Returns the same program with a store that is weakened: it syncs nothing when it is committed.
+#[must_use]
+pub fn weakened_crash_host() -> &'static Path {
+    static WEAKENED: OnceLock<PathBuf> = OnceLock::new();
+    WEAKENED.get_or_init(|| {
+        let mut cargo = cargo();
+        // Only the crates of the workspace are built anew, and nothing takes the place of what is not weakened.
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", built("weakening_rustc"));
+        let more = ["--features", "switchboard-tests/weakened", "--bin", "crash_host_weakened"];
+        let mut files = build_with(&mut cargo, &more);
+        files
+            .remove("crash_host_weakened")
+            .unwrap_or_else(|| panic!("cargo has built no weakened host, only {files:?}"))
+    })
 }

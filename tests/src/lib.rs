@@ -4,17 +4,23 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
 mod artifacts;
+mod crash;
 mod crowd;
 mod deliveries;
+mod faulty;
+mod power;
 mod receiver;
 mod released;
 mod site;
 
-pub use artifacts::{cargo, inner_target, library, switchboard};
+pub use artifacts::{cargo, crash_host, inner_target, library, switchboard, weakened_crash_host};
+pub use crash::{CrashHost, Line};
 pub use crowd::Crowd;
 #[cfg(unix)]
 pub use crowd::open_files;
 pub use deliveries::{of_attempts, task_of, webhooks_of};
+pub use faulty::{FaultyDisk, has_faulty_disk};
+pub use power::{Disk, Happening, Unsynced, read_journal};
 pub use receiver::{Answer, Receiver, Request};
 pub use released::{RELEASES, assets, released, say_skipped};
 pub use site::{Output, Serving, Site};
