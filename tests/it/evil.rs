@@ -5,6 +5,7 @@
 
 mod broken;
 mod calls;
+mod checks;
 mod deaths;
 mod elf;
 mod faults;

@@ -59,7 +59,7 @@ pub(crate) fn run(data: Option<PathBuf>, events: u32, json: bool) -> Result<Exit
     let report = Report::new(&webhooks, &announced, &receiver.receipts(), counts);
     host.stop();
     if json {
-        output::line(&serde_json::to_string_pretty(&report.json(&data))?);
+        output::json(&report.json(&data))?;
     } else {
         output::line(&report.text());
         output::line(&where_next(&data));

@@ -38,14 +38,19 @@ pub(crate) fn line(text: &str) {
 
 /// Prints a value as JSON on standard output.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), serde_json::Error> {
-    let mut text = String::new();
-    for c in serde_json::to_string_pretty(value)?.chars() {
+    print(&safe_json(&serde_json::to_string_pretty(value)?));
+    Ok(())
+}
+
+/// Returns JSON in which every character that could move a cursor is escaped.
+pub(crate) fn safe_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
         let harmful = c != '\n' && matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
         // It stands inside a string: the rest of JSON has no such characters.
         if harmful { text.push_str(&format!("\\u{:04x}", u32::from(c))) } else { text.push(c) }
     }
-    print(&text);
-    Ok(())
+    text
 }
 
 /// Prints lines on standard error.
@@ -87,4 +92,17 @@ pub(crate) fn table<R: IntoIterator<Item = Vec<String>>>(header: &[&str], rows: 
     }
     table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
     table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_is_made_safe_says_the_same() {
+        let value = serde_json::json!({ "a\u{202e}": ["\u{9b}31m\u{7f}", "two\nlines, ünlaut"] });
+        let text = safe_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.contains(['\u{202e}', '\u{9b}', '\u{7f}']), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 }

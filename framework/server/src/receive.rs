@@ -54,7 +54,8 @@ async fn show(
     let body = String::from_utf8_lossy(&body);
     let text = if json {
         let headers: Value = headers.map(|(name, value)| json!([name, value])).collect();
-        json!({ "method": method.as_str(), "path": uri.to_string(), "headers": headers, "body": body }).to_string()
+        let request = json!({ "method": method.as_str(), "path": uri.to_string(), "headers": headers, "body": body });
+        output::safe_json(&request.to_string())
     } else {
         let mut text = format!("{method} {uri}\n");
         for (name, value) in headers {

@@ -13,22 +13,21 @@ const BLESS: &str = "SWITCHBOARD_BLESS";
 const INTRODUCTION: &str = include_str!("page.md");
 
 fn row(fault: &Fault) -> String {
+    let quoted = |says: &str| format!("`` {says} ``");
     let (class, says) = match fault.ends {
-        Ends::Refused(says) | Ends::Active(says) | Ends::Reported(says) => ("contained", says),
-        Ends::RefusedLate(says) | Ends::Late(says) => ("contained after its deadline", says),
-        Ends::Holds(says) => ("holds a thread", says),
-        Ends::Unseen(harm) => ("not seen", harm),
-        Ends::Hangs => return format!("| {} | {} | **stops the process** | nothing |", fault.number, fault.what),
-        Ends::Kills(Death::Exit(code)) => {
-            return format!("| {} | {} | **ends the process** | exit code {code} |", fault.number, fault.what);
-        }
+        Ends::Refused(says) | Ends::Active(says) | Ends::Reported(says) => ("contained", quoted(says)),
+        Ends::RefusedLate(says) | Ends::Late(says) => ("contained after its deadline", quoted(says)),
+        Ends::Holds(says) => ("holds a thread", says.to_owned()),
+        Ends::Unseen(left) => ("not seen", left.to_owned()),
+        Ends::Hangs => ("**stops the process**", "nothing".to_owned()),
+        Ends::Kills(Death::Exit(code)) => ("**ends the process**", format!("exit code {code}")),
         Ends::Kills(Death::Signal(signal)) => {
             let name = if signal == faults::SIGABRT { "SIGABRT" } else { "SIGSEGV" };
-            return format!("| {} | {} | **ends the process** | {name} |", fault.number, fault.what);
+            ("**ends the process**", name.to_owned())
         }
     };
-    let says = if matches!(fault.ends, Ends::Unseen(_)) { says.to_owned() } else { format!("`` {says} ``") };
-    format!("| {} | {} | {class} | {says} |", fault.number, fault.what)
+    let check = if fault.check.is_empty() { "-" } else { fault.check };
+    format!("| {} | {} | {class} | {says} | {check} |", fault.number, fault.what)
 }
 
 fn page() -> String {
@@ -43,7 +42,10 @@ fn page() -> String {
         (Place::End, "While the plugin ends"),
     ] {
         // Writing to a String cannot fail.
-        let _ = write!(page, "\n## {title}\n\n| No. | Fault | Ends | Said, or left |\n| --- | --- | --- | --- |\n");
+        let _ = write!(
+            page,
+            "\n## {title}\n\n| No. | Fault | Ends | Said, or left | `plugin check` |\n| --- | --- | --- | --- | --- |\n"
+        );
         for fault in FAULTS.iter().filter(|fault| fault.place == place) {
             let _ = writeln!(page, "{}", row(fault));
         }

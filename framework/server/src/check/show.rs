@@ -139,7 +139,7 @@ pub(super) fn json(report: &Report) -> Result<String> {
         },
         "checks": checks,
     });
-    Ok(serde_json::to_string_pretty(&value)?)
+    Ok(crate::output::safe_json(&serde_json::to_string_pretty(&value)?))
 }
 
 pub(super) fn junit(report: &Report) -> String {
