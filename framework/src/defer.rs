@@ -168,16 +168,15 @@ pub enum DeferError {
     },
 }
 
-/// Accepts a task. `key` is the one of a task whose options name none.
+/// Accepts a task.
 pub(crate) fn defer(
     core: &Arc<Core>,
     number: TriggerNumber,
     name: &str,
     payload: Vec<u8>,
     options: DeferOptions,
-    key: &str,
 ) -> Result<DeferredTask, DeferError> {
-    let task = new_task(Timestamp(core.clock.now()), number, name, payload, options, key)?;
+    let task = new_task(Timestamp(core.clock.now()), number, name, payload, options)?;
     let acceptance = Acceptance { events: Vec::new(), tasks: vec![task] };
     let accepted = core.accept(acceptance).map_err(|source| DeferError::Store { source })?;
     let task = accepted.first().ok_or(DeferError::Store { source: StoreError::Closed })?;
@@ -190,10 +189,9 @@ fn new_task(
     name: &str,
     payload: Vec<u8>,
     options: DeferOptions,
-    key: &str,
 ) -> Result<NewTask, DeferError> {
     let DeferOptions { key: named, start, priority, ordered, unique, schedule, timeout } = options;
-    let key = named.unwrap_or_else(|| key.to_owned());
+    let key = named.unwrap_or_else(|| HOST_KEY.to_owned());
     check_name("the event name", name)?;
     check_name("the key", &key)?;
     if let Some(unique) = &unique {
@@ -275,7 +273,7 @@ impl crate::Switchboard {
         payload: impl Into<Vec<u8>>,
         options: DeferOptions,
     ) -> Result<DeferredTask, DeferError> {
-        defer(self.core(), number, name, payload.into(), options, HOST_KEY)
+        defer(self.core(), number, name, payload.into(), options)
     }
 
     /// Makes a deferred task as [`Switchboard::defer`] does, for a trigger whose input has a type.
@@ -301,7 +299,7 @@ mod tests {
     const NUMBER: TriggerNumber = TriggerNumber::new(6_000);
 
     fn made(options: DeferOptions) -> Result<NewTask, String> {
-        new_task(Timestamp(1_000), NUMBER, "report", b"{}".to_vec(), options, "host").map_err(|error| error.to_string())
+        new_task(Timestamp(1_000), NUMBER, "report", b"{}".to_vec(), options).map_err(|error| error.to_string())
     }
 
     fn options() -> DeferOptions {
@@ -343,10 +341,9 @@ mod tests {
         refused(options().timeout(Duration::ZERO), "between 1 ms and 24 h");
         refused(options().after(Duration::MAX), "ten years");
         refused(options().at(Timestamp(i64::MAX)), "ten years");
-        let large =
-            new_task(Timestamp(0), NUMBER, "report", vec![b' '; (256 << 10) + 1], options(), "host").unwrap_err();
+        let large = new_task(Timestamp(0), NUMBER, "report", vec![b' '; (256 << 10) + 1], options()).unwrap_err();
         assert!(large.to_string().contains("has at most 262144 bytes, this has 262145"), "{large}");
-        let unnamed = new_task(Timestamp(0), NUMBER, "", Vec::new(), options(), "host").unwrap_err();
+        let unnamed = new_task(Timestamp(0), NUMBER, "", Vec::new(), options()).unwrap_err();
         assert!(unnamed.to_string().starts_with("the event name ``"), "{unnamed}");
     }
 }

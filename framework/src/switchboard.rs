@@ -251,6 +251,12 @@ impl Switchboard {
         &self.core
     }
 
+    /// Returns the time by the clock of the host.
+    #[must_use]
+    pub fn now(&self) -> crate::store::Timestamp {
+        crate::store::Timestamp(self.core.clock.now())
+    }
+
     /// Returns the data folder.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -12,7 +12,7 @@ use crate::protocol::{
     self, AnnounceHead, DeferHead, KeepHead, KeyHead, RunInfo, SleepHead, TextHead, TriggerHead, TriggerReply,
     TriggerValue,
 };
-use crate::{PluginError, Trigger, TriggerNumber};
+use crate::{DeferOptions, PluginError, Trigger, TriggerNumber};
 
 /// What one call may ask of the host. A handler gets it as its second argument; it is good for that call only.
 ///
@@ -328,8 +328,34 @@ impl<'a> Context<'a> {
     /// }
     /// ```
     pub fn defer<T: Trigger>(&self, name: &str, input: &T::Input, delay: Duration) -> Result<i64, PluginError> {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let head = DeferHead { number: T::NUMBER.get(), name: name.into(), delay_ms };
+        self.defer_with::<T>(name, input, &DeferOptions::new().after(delay))
+    }
+
+    /// Makes a deferred task as [`Context::defer`] does, with options. With a unique key that is taken, the id is that of
+    /// the task that has it. Since 1.1; a host of 1.0 heeds the delay and no other option.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::defer`], and a permanent one when an option cannot be used.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// fn in_order(cx: &Context, guest: u64, arguments: &Arguments) -> Result<i64, PluginError> {
+    ///     let options = DeferOptions::new().key(format!("guest:{guest}")).ordered();
+    ///     cx.defer_with::<PublicTask>("send_letter", arguments, &options)
+    /// }
+    /// ```
+    pub fn defer_with<T: Trigger>(
+        &self,
+        name: &str,
+        input: &T::Input,
+        options: &DeferOptions,
+    ) -> Result<i64, PluginError> {
+        let (delay_ms, options) = (options.delay_ms, options.clone());
+        let head = DeferHead { number: T::NUMBER.get(), name: name.into(), delay_ms, options };
         let (reply, _) = self.service(protocol::DEFER, &head, &serde_json::to_vec(input)?)?;
         Ok(serde_json::from_slice(&reply)?)
     }

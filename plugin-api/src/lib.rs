@@ -65,6 +65,7 @@
 
 mod abi;
 mod context;
+mod defer;
 mod error;
 mod guard;
 mod http;
@@ -78,6 +79,7 @@ mod registry;
 mod triggers;
 
 pub use context::{Context, Kept, Showtime};
+pub use defer::{DeferOptions, Priority};
 pub use error::{ErrorKind, PluginError};
 pub use http::{Http, RequestBuilder, Response};
 pub use info::PluginInfo;
@@ -247,10 +249,10 @@ impl core::fmt::Debug for Host {
 /// Everything that most plugins need.
 pub mod prelude {
     pub use crate::{
-        Arguments, AuthMethod, Context, DeferredDelivery, Delivered, Delivery, ErrorKind, Exported, FieldFormat,
-        FormField, Host, ImmediateDelivery, LanguageFiles, LanguageInit, LanguageRequest, Plugin, PluginError,
-        PluginInfo, PublicTask, RegistrationRequest, Registry, TaskReply, Trigger, TriggerNumber, Validation,
-        ValidationRequest, WebhookRegistration, WebhookValidation, export_plugin, log,
+        Arguments, AuthMethod, Context, DeferOptions, DeferredDelivery, Delivered, Delivery, ErrorKind, Exported,
+        FieldFormat, FormField, Host, ImmediateDelivery, LanguageFiles, LanguageInit, LanguageRequest, Plugin,
+        PluginError, PluginInfo, PublicTask, RegistrationRequest, Registry, TaskReply, Trigger, TriggerNumber,
+        Validation, ValidationRequest, WebhookRegistration, WebhookValidation, export_plugin, log,
     };
 }
 

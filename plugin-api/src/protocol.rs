@@ -8,6 +8,8 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::DeferOptions;
+
 use crate::PluginError;
 
 /// `http`: sends a request through the host's guarded client.
@@ -131,6 +133,9 @@ pub struct DeferHead<'a> {
     /// After how many milliseconds it is due.
     #[serde(default)]
     pub delay_ms: u64,
+    /// How it is run. Since 1.1; an older host runs it as if nothing were said but the delay.
+    #[serde(default)]
+    pub options: DeferOptions,
 }
 
 /// Head of [`ANNOUNCE`].

@@ -35,8 +35,27 @@ fn check_time(time: &Value) {
 
 const WEBHOOK: &[&str] =
     &["id", "owner", "url", "method", "settings", "events", "enabled", "disabled_reason", "created_at"];
-const TASK: &[&str] =
-    &["id", "event_id", "webhook", "number", "name", "state", "reason", "attempts", "crashes", "run_at", "created_at"];
+const TASK: &[&str] = &[
+    "id",
+    "event_id",
+    "webhook",
+    "number",
+    "name",
+    "state",
+    "reason",
+    "attempts",
+    "crashes",
+    "waits_for",
+    "key",
+    "priority",
+    "ordered",
+    "unique",
+    "replay_of",
+    "schedule_ms",
+    "timeout_ms",
+    "run_at",
+    "created_at",
+];
 
 /// Makes a folder with plugins and a webhook of method `basic`, and returns it with the webhook's id.
 fn site_with_webhook(url: &str) -> (Site, String) {

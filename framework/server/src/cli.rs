@@ -11,7 +11,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
-use crate::command::{self, Command, LogQuery, TaskQuery};
+use crate::command::{self, Command, LogQuery, TaskCommand};
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
 use crate::receive::{self, Receive};
@@ -67,7 +67,7 @@ enum Sub {
     Webhook(Webhook),
     /// Work with deferred tasks
     #[command(subcommand)]
-    Task(Task),
+    Task(TaskCommand),
     /// Look after the store: check, copy, move
     #[command(subcommand)]
     Store(Store),
@@ -202,22 +202,6 @@ enum Webhook {
 }
 
 #[derive(Subcommand)]
-enum Task {
-    /// List tasks, the newest last
-    List(TaskQuery),
-    /// Show a task with its payload and attempts
-    Show {
-        /// Its id
-        id: i64,
-    },
-    /// Make a dead, done or waiting task ready again
-    Retry {
-        /// Its id
-        id: i64,
-    },
-}
-
-#[derive(Subcommand)]
 enum Log {
     /// List the channels
     List,
@@ -316,9 +300,11 @@ fn command(sub: Sub) -> Result<Command> {
         Sub::Webhook(Webhook::Disable { id }) => Command::WebhookEnable { id, enabled: false },
         Sub::Webhook(Webhook::Remove { id }) => Command::WebhookRemove { id },
         Sub::Webhook(Webhook::Methods { lang }) => Command::WebhookMethods { lang },
-        Sub::Task(Task::List(query)) => Command::TaskList(query),
-        Sub::Task(Task::Show { id }) => Command::TaskShow { id },
-        Sub::Task(Task::Retry { id }) => Command::TaskRetry { id },
+        Sub::Task(TaskCommand::Defer(mut defer)) => {
+            defer.payload = text_argument("--payload", defer.payload)?;
+            Command::Task(TaskCommand::Defer(defer))
+        }
+        Sub::Task(command) => Command::Task(command),
         Sub::Serve { .. }
         | Sub::Receive(_)
         | Sub::Demo { .. }

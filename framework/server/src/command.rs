@@ -1,6 +1,7 @@
 //! What a host can be asked to do, by this process or by another one.
 
 mod show;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard::channel_log::{self, Search};
 use switchboard::error::Chain;
-use switchboard::store::{TaskFilter, TaskId, TaskState, WebhookId};
-use switchboard::{Notification, ResumeError, Switchboard, TaskError, TriggerNumber, WebhookDraft, WebhookError};
+use switchboard::store::{TaskId, TaskState, WebhookId};
+use switchboard::{Notification, ResumeError, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
 
+pub(crate) use self::tasks::TaskCommand;
+use self::tasks::task_error;
 use crate::exit::{CommandFailed, FAILED, MISSING, NOT_DELIVERED, USAGE};
 
 /// One thing to do.
@@ -65,30 +68,7 @@ pub(crate) enum Command {
     WebhookMethods {
         lang: Option<String>,
     },
-    TaskList(TaskQuery),
-    TaskShow {
-        id: i64,
-    },
-    TaskRetry {
-        id: i64,
-    },
-}
-
-/// Which tasks to list.
-#[derive(Debug, Default, Args, Serialize, Deserialize)]
-pub(crate) struct TaskQuery {
-    /// Only tasks in this state: ready, running, waiting, done or dead
-    #[arg(long, value_name = "S")]
-    state: Option<String>,
-    /// Only tasks of this webhook
-    #[arg(long, value_name = "ID")]
-    webhook: Option<i64>,
-    /// Only tasks after this id, for paging
-    #[arg(long, value_name = "ID")]
-    after: Option<i64>,
-    /// At most so many
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    Task(TaskCommand),
 }
 
 /// Which records to show.
@@ -183,33 +163,7 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             let text = show::methods(&methods, host.data());
             Reply::new(methods, text)
         }
-        Command::TaskList(query) => {
-            let state = query.state.as_deref().map(task_state).transpose()?;
-            let filter = TaskFilter {
-                state,
-                webhook: query.webhook.map(WebhookId),
-                after: query.after.map(TaskId),
-                limit: query.limit,
-                ..TaskFilter::default()
-            };
-            let tasks = host.tasks().list(&filter).map_err(task_error)?;
-            let rows: Vec<Value> = tasks.iter().map(show::task_json).collect();
-            Reply::new(rows, show::tasks(&tasks))
-        }
-        Command::TaskShow { id } => {
-            let tasks = host.tasks();
-            let task = tasks.get(TaskId(id)).map_err(task_error)?;
-            let attempts = tasks.attempts(task.id).map_err(task_error)?;
-            let event = tasks.event(&task).map_err(task_error)?;
-            Reply::new(
-                show::whole_task_json(&task, &attempts, event.as_ref()),
-                show::whole_task(&task, &attempts, event.as_ref()),
-            )
-        }
-        Command::TaskRetry { id } => {
-            let task = host.tasks().retry(TaskId(id)).map_err(task_error)?;
-            Reply::new(show::task_json(&task), format!("task {id} is ready again"))
-        }
+        Command::Task(command) => tasks::execute(host, command),
     }
 }
 
@@ -285,24 +239,12 @@ pub(crate) fn log_show(data: &Path, query: &LogQuery) -> Result<Reply> {
     Reply::new(show::records_json(&records), show::records(&records))
 }
 
-fn task_state(text: &str) -> Result<TaskState> {
-    text.parse().map_err(|_| {
-        let message = format!("`{text}` is no state of a task: ready, running, waiting, done or dead is needed");
-        CommandFailed { code: USAGE, message }.into()
-    })
-}
-
 fn webhook_error(error: WebhookError) -> Error {
     let code = match &error {
         WebhookError::Missing { .. } => MISSING,
         WebhookError::Store { .. } | WebhookError::Methods { .. } | WebhookError::Validation { .. } => FAILED,
         _ => USAGE,
     };
-    failed(code, &error)
-}
-
-fn task_error(error: TaskError) -> Error {
-    let code = if matches!(error, TaskError::Missing { .. }) { MISSING } else { FAILED };
     failed(code, &error)
 }
 

@@ -170,6 +170,8 @@ pub(crate) struct Scheduler {
     queues: HashMap<Key, Queue>,
     /// Of asynchronous and of synchronous handlers.
     kinds: [Kind; 2],
+    /// Which kind had the last start.
+    last_sync: bool,
     hosts: HashMap<String, Host>,
     /// Hosts that have a slot again and somebody who waits for one.
     open_hosts: [VecDeque<String>; Slot::COUNT],
@@ -197,6 +199,7 @@ impl Scheduler {
             now: i64::MIN,
             queues: HashMap::new(),
             kinds: Default::default(),
+            last_sync: true,
             hosts: HashMap::new(),
             open_hosts: Default::default(),
             timers: BinaryHeap::new(),
@@ -469,21 +472,35 @@ impl Scheduler {
     pub(crate) fn take(&mut self) -> Option<(TaskHead, HandlerKind)> {
         loop {
             let mut moved = false;
-            for kind in [HandlerKind::Async, HandlerKind::Sync] {
-                let sync = kind == HandlerKind::Sync;
-                let Some(retries) = self.free_slot(sync) else { continue };
-                moved |= self.wake_one(Slot { sync, retry: false });
-                moved |= retries && self.wake_one(Slot { sync, retry: true });
-                let Some((class, key)) = self.kinds[usize::from(sync)].lines.pop(retries) else { continue };
-                moved = true;
-                if let Some(head) = self.take_of(&key, class, sync) {
-                    return Some((head, kind));
+            for sync in [false, true] {
+                if let Some(retries) = self.free_slot(sync) {
+                    moved |= self.wake_one(Slot { sync, retry: false });
+                    moved |= retries && self.wake_one(Slot { sync, retry: true });
                 }
             }
-            if !moved {
-                return None;
+            match self.next_kind() {
+                Some((sync, retries)) => {
+                    let Some((class, key)) = self.kinds[usize::from(sync)].lines.pop(retries) else { continue };
+                    if let Some(head) = self.take_of(&key, class, sync) {
+                        self.last_sync = sync;
+                        return Some((head, if sync { HandlerKind::Sync } else { HandlerKind::Async }));
+                    }
+                }
+                None if moved => {}
+                None => return None,
             }
         }
+    }
+
+    /// Returns the kind of handler that has the next turn, and whether a retry may have it: that with the more urgent
+    /// tasks, because a key may have both; else each in its turn.
+    fn next_kind(&self) -> Option<(bool, bool)> {
+        let waiting = [false, true].into_iter().filter_map(|sync| {
+            let retries = self.free_slot(sync)?;
+            let highest = self.kinds[usize::from(sync)].lines.highest(retries)?;
+            Some((highest, sync == self.last_sync, sync, retries))
+        });
+        waiting.min().map(|(.., sync, retries)| (sync, retries))
     }
 
     /// Returns whether there is a slot for a kind of handler; true when a retry may have it.

@@ -13,7 +13,7 @@ use super::call::found;
 use crate::defer::{self, DeferError, DeferOptions};
 use crate::deferred::PLUGIN_KEY;
 use crate::error::Chain;
-use crate::store::{OwnerId, StoreError, Timestamp};
+use crate::store::{OwnerId, Priority, StoreError, Timestamp};
 use crate::webhooks;
 
 fn failed(error: &StoreError) -> PluginError {
@@ -54,10 +54,27 @@ pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -
 pub(super) fn defer(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
     let head: DeferHead<'_> = serde_json::from_slice(head)?;
     let number = TriggerNumber::try_from(head.number).map_err(|error| PluginError::permanent(error.to_string()))?;
-    let options = DeferOptions::default().after(Duration::from_millis(head.delay_ms));
-    let key = format!("{PLUGIN_KEY}{plugin}");
-    let deferred =
-        run.core.runtime.blocking(|| defer::defer(&run.core, number, &head.name, body.to_vec(), options, &key));
+    let own = |key: String| format!("{PLUGIN_KEY}{plugin}:{key}");
+    let asked = head.options;
+    let mut options = DeferOptions::default()
+        .after(Duration::from_millis(head.delay_ms))
+        .ordered(asked.ordered)
+        .priority(match asked.priority {
+            switchboard_plugin_api::Priority::High => Priority::High,
+            switchboard_plugin_api::Priority::Low => Priority::Low,
+            _ => Priority::Normal,
+        })
+        .key(asked.key.map_or_else(|| format!("{PLUGIN_KEY}{plugin}"), own));
+    if let Some(unique) = asked.unique {
+        options = options.unique(own(unique), Duration::from_millis(asked.window_ms));
+    }
+    if let Some(delays) = asked.schedule_ms {
+        options = options.schedule(delays.into_iter().map(Duration::from_millis).collect::<Vec<_>>());
+    }
+    if let Some(timeout_ms) = asked.timeout_ms {
+        options = options.timeout(Duration::from_millis(timeout_ms));
+    }
+    let deferred = run.core.runtime.blocking(|| defer::defer(&run.core, number, &head.name, body.to_vec(), options));
     let task = deferred.map_err(|error| match error {
         DeferError::Store { source } => failed(&source),
         refused => PluginError::permanent(Chain(&refused).to_string()),

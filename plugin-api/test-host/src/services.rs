@@ -15,7 +15,7 @@ use switchboard_plugin_api::protocol::{
     MAX_EVENT_NAME_BYTES, MAX_KEPT_KEY_BYTES, MAX_KEPT_VALUE_BYTES, RunInfo, SleepHead, TextHead, TriggerHead,
     TriggerReply, TriggerValue,
 };
-use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
+use switchboard_plugin_api::{DeferOptions, ErrorKind, PluginError, TriggerNumber};
 
 use crate::http::{HttpAnswer, HttpRequest};
 use crate::logs::{self, LogLine};
@@ -36,6 +36,8 @@ pub struct DeferredTask {
     pub input: Value,
     /// After which time it is due.
     pub delay: Duration,
+    /// How it is run.
+    pub options: DeferOptions,
 }
 
 /// What a scripted minicomponent answers: a value, or a failure.
@@ -262,6 +264,7 @@ impl Services {
             name: head.name.into_owned(),
             input: serde_json::from_slice(body)?,
             delay: Duration::from_millis(head.delay_ms),
+            options: head.options,
         });
         Ok((serde_json::to_vec(&deferred.len())?, Vec::new()))
     }

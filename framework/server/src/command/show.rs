@@ -1,10 +1,12 @@
 //! How results look: JSON for programs, text for people.
 
+pub(super) mod tasks;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 use switchboard::channel_log::{ChannelInfo, LogRecord, printable};
-use switchboard::store::{Attempt, Event, Task, TaskState, Timestamp, Webhook};
+use switchboard::store::{Timestamp, Webhook};
 use switchboard::{
     AnnouncedEvent, Broadcast, FieldFormat, LoadReport, Method, Minicomponent, PluginState, Registry, Suspension,
     Switchboard, TaskOutcome,
@@ -184,88 +186,6 @@ pub(super) fn methods(methods: &[Method], data: &Path) -> String {
         }
     }
     text.trim_end().to_owned()
-}
-
-pub(super) fn task_json(task: &Task) -> Value {
-    json!({
-        "id": task.id,
-        "event_id": task.event,
-        "webhook": task.webhook,
-        "number": format!("{:05}", task.number),
-        "name": task.name,
-        "state": task.state,
-        "reason": task.reason,
-        "attempts": task.attempts,
-        "crashes": task.crashes,
-        "run_at": task.run_at.to_string(),
-        "created_at": task.created_at.to_string(),
-    })
-}
-
-pub(super) fn tasks(tasks: &[Task]) -> String {
-    let rows = tasks.iter().map(|task| {
-        vec![
-            task.id.to_string(),
-            task.state.to_string(),
-            format!("{:05} {}", task.number, task.name),
-            task.webhook.map_or_else(|| "-".into(), |webhook| webhook.to_string()),
-            task.attempts.to_string(),
-            if task.state == TaskState::Waiting { task.run_at.to_string() } else { "-".into() },
-            task.reason.clone().unwrap_or_default(),
-        ]
-    });
-    table(&["ID", "STATE", "TRIGGER", "WEBHOOK", "ATTEMPTS", "NEXT", "REASON"], rows, "no tasks match")
-}
-
-pub(super) fn whole_task_json(task: &Task, attempts: &[Attempt], event: Option<&Event>) -> Value {
-    let mut json = task_json(task);
-    json["event"] = event.map_or(Value::Null, |event| event.name.as_str().into());
-    json["payload"] = payload(task, event).map_or(Value::Null, Into::into);
-    json["attempt_list"] = attempts.iter().map(attempt_json).collect();
-    json
-}
-
-fn attempt_json(attempt: &Attempt) -> Value {
-    json!({
-        "number": attempt.number,
-        "mode": attempt.mode,
-        "started_at": attempt.started_at.to_string(),
-        "ended_at": attempt.ended_at.map(|at| at.to_string()),
-        "outcome": attempt.outcome,
-        "status": attempt.status,
-        "detail": attempt.detail,
-        "url": attempt.url,
-        "response": attempt.response,
-    })
-}
-
-/// The payload as text: the body of the event, or what was deferred.
-fn payload(task: &Task, event: Option<&Event>) -> Option<String> {
-    let bytes = task.payload.as_ref().or_else(|| event.map(|event| &event.body))?;
-    // The body of an event whose deliveries have all succeeded is gone, except in development mode.
-    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
-}
-
-pub(super) fn whole_task(task: &Task, attempts: &[Attempt], event: Option<&Event>) -> String {
-    let mut text = fields(&task_json(task));
-    if let Some(payload) = payload(task, event) {
-        text.push_str(&format!("\npayload: {}", printable(&payload)));
-    } else if task.state == TaskState::Done {
-        text.push_str("\npayload: removed after success; development mode keeps it (`[log] mode = \"development\"`)");
-    }
-    let rows = attempts.iter().map(|attempt| {
-        let took = attempt.ended_at.map_or_else(|| "-".into(), |at| format!("{} ms", at.0 - attempt.started_at.0));
-        vec![
-            attempt.number.to_string(),
-            attempt.started_at.to_string(),
-            took,
-            attempt.outcome.clone().unwrap_or_else(|| "running".into()),
-            attempt.status.map_or_else(|| "-".into(), |status| status.to_string()),
-            attempt.detail.clone().unwrap_or_default(),
-        ]
-    });
-    let attempts = table(&["ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "DETAIL"], rows, "no attempts yet");
-    format!("{text}\n\n{attempts}")
 }
 
 pub(super) fn emitted_json(event: &AnnouncedEvent, outcomes: Option<&[TaskOutcome]>) -> Value {

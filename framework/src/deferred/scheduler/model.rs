@@ -173,9 +173,10 @@ impl Model {
         assert_eq!(kind == HandlerKind::Sync, head.name == "sync");
         assert_eq!(self.waiting.remove(&head.id).as_ref(), Some(&head), "lost, or started twice");
         assert!(self.startable(&head), "{head:?} must not start");
+        // Those of other hosts may come a little later: a host's slot is given on when it is looked at.
         let mine = |other: &&TaskHead| {
-            (&other.key, other.priority, other.attempts > 0) == (&head.key, head.priority, head.attempts > 0)
-                && (other.name == "sync") == (head.name == "sync")
+            (&other.key, &other.host, &other.name) == (&head.key, &head.host, &head.name)
+                && (other.priority, other.attempts > 0) == (head.priority, head.attempts > 0)
         };
         let earlier = self.waiting.values().filter(mine).filter(|other| self.startable(other));
         let earlier = earlier.filter(|other| (other.run_at, other.id) < (head.run_at, head.id));

@@ -323,3 +323,20 @@ fn memory_is_taken_back_from_keys_that_may_not_start_and_then_from_long_queues()
     assert!(evicted(&mut scheduler).is_empty(), "short queues are left alone");
     assert_eq!(take_all(&mut scheduler), [0, 1]);
 }
+
+#[test]
+fn a_key_with_handlers_of_both_kinds_goes_by_urgency_and_then_by_turns() {
+    let mut scheduler = scheduler(Limits { per_key: 1, ..LIMITS });
+    let sync = |id| TaskHead { name: "sync".into(), ..head(id, "a") };
+    for id in 0..4 {
+        scheduler.add(head(id, "a"));
+        scheduler.add(sync(10 + id));
+    }
+    scheduler.add(TaskHead { priority: Priority::High, ..sync(20) });
+    let mut order = Vec::new();
+    while let Some((head, _)) = scheduler.take() {
+        order.push(head.id.0);
+        scheduler.ended(head.id, Verdict::Good);
+    }
+    assert_eq!(order, [20, 0, 10, 1, 11, 2, 12, 3, 13]);
+}

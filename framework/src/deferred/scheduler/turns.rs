@@ -58,16 +58,24 @@ impl<T> Turns<T> {
         self.lines.iter().all(VecDeque::is_empty)
     }
 
-    /// Takes who is next; retries are passed over unless they may have a turn.
+    fn waits(&self, class: usize, retries: bool) -> bool {
+        !self.lines[class].is_empty() && (retries || !Class(class).is_retry())
+    }
+
+    /// Returns the highest class in which somebody waits; retries are passed over unless they may have a turn.
+    pub(super) fn highest(&self, retries: bool) -> Option<Class> {
+        (0..Class::COUNT).find(|class| self.waits(*class, retries)).map(Class)
+    }
+
+    /// Takes who is next.
     pub(super) fn pop(&mut self, retries: bool) -> Option<(Class, T)> {
-        let waits = |class: &usize| !self.lines[*class].is_empty() && (retries || !Class(*class).is_retry());
-        let highest = (0..Class::COUNT).find(waits)?;
+        let Class(highest) = self.highest(retries)?;
         let mut class = highest;
         if self.since_lower + 1 >= LOWER_TURN {
             // Each lower class in its turn, so that none of them waits for ever.
             let lower =
                 (self.lower + 1..Class::COUNT).chain(highest + 1..Class::COUNT).filter(|class| *class > highest);
-            if let Some(found) = lower.into_iter().find(waits) {
+            if let Some(found) = lower.into_iter().find(|class| self.waits(*class, retries)) {
                 class = found;
                 self.lower = found;
             }
