@@ -285,6 +285,10 @@ macro_rules! export_plugin {
 
         impl $crate::Exported for $plugin {}
 
+        // Two plugins in a crate would clash by the names of their symbols, which say nothing to an author.
+        #[doc(hidden)]
+        mod a_crate_exports_one_plugin {}
+
         const _: () = {
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static MODULE: $crate::__private::LibHeader = $crate::__private::header::<$plugin>();

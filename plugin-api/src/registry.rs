@@ -42,66 +42,74 @@ impl HandlerKind {
 
 /// A synchronous handler of trigger `T` in plugin `P`.
 ///
-/// Every `fn(&P, &Context, T::Input) -> Result<T::Output, PluginError>` is one; nobody implements it by hand.
+/// Every `fn(&P, &Context, T::Input) -> Result<T::Output, PluginError>` is one; nobody implements it by hand, and `I` and
+/// `O` are there only to be named in the compiler's messages.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a handler of the trigger `{T}`",
-    label = "needs `fn(&self, cx: &Context, input: <{T} as Trigger>::Input) -> Result<<{T} as Trigger>::Output, PluginError>`",
-    note = "the `Input` and `Output` of `{T}` are on its documentation page",
-    note = "an `async fn` is registered with `add_async`; a closure spells out the types of its arguments"
+    message = "this is no handler of the trigger `{T}`",
+    label = "has to be `fn(&self, cx: &Context, input: {I}) -> Result<{O}, PluginError>`",
+    note = "each trigger says what its handlers take and give: see the documentation page of `{T}`",
+    note = "an `async fn` is registered with `add_async`; a closure has to spell out the types of its arguments"
 )]
-pub trait Handler<P, T: Trigger>: Copy + Send + Sync + 'static {
+pub trait Handler<P, T: Trigger, I = <T as Trigger>::Input, O = <T as Trigger>::Output>:
+    Copy + Send + Sync + 'static
+{
     /// Runs the handler.
     ///
     /// # Errors
     ///
     /// What the handler returns.
-    fn handle(&self, plugin: &P, cx: &Context<'_>, input: T::Input) -> Result<T::Output, PluginError>;
+    fn handle(&self, plugin: &P, cx: &Context<'_>, input: I) -> Result<O, PluginError>;
 }
 
 #[diagnostic::do_not_recommend]
-impl<P, T, F> Handler<P, T> for F
+impl<P, T, I, O, F> Handler<P, T, I, O> for F
 where
-    T: Trigger,
-    F: Fn(&P, &Context<'_>, T::Input) -> Result<T::Output, PluginError> + Copy + Send + Sync + 'static,
+    T: Trigger<Input = I, Output = O>,
+    F: Fn(&P, &Context<'_>, I) -> Result<O, PluginError> + Copy + Send + Sync + 'static,
 {
-    fn handle(&self, plugin: &P, cx: &Context<'_>, input: T::Input) -> Result<T::Output, PluginError> {
+    fn handle(&self, plugin: &P, cx: &Context<'_>, input: I) -> Result<O, PluginError> {
         self(plugin, cx, input)
     }
 }
 
 /// An asynchronous handler of trigger `T` in plugin `P`.
 ///
-/// Every `async fn(&P, &Context, T::Input) -> Result<T::Output, PluginError>` whose future is `Send` is one.
+/// Every `async fn(&P, &Context, T::Input) -> Result<T::Output, PluginError>` whose future is `Send` is one. `I` and `O` are
+/// there only to be named in the compiler's messages.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an asynchronous handler of the trigger `{T}`",
-    label = "needs `async fn(&self, cx: &Context<'_>, input: <{T} as Trigger>::Input) -> Result<<{T} as Trigger>::Output, PluginError>`",
+    message = "this is no asynchronous handler of the trigger `{T}`",
+    label = "has to be `async fn(&self, cx: &Context<'_>, input: {I}) -> Result<{O}, PluginError>`",
+    note = "each trigger says what its handlers take and give: see the documentation page of `{T}`",
     note = "a plain `fn` is registered with `add`",
-    note = "what is held across an `.await` has to be `Send`: an `Rc` or the guard of a lock is not"
+    note = "when the types are right: what is held across an `.await` has to be `Send`, which an `Rc` and the guard of a \
+            lock are not; let it go before the `.await`"
 )]
-pub trait AsyncHandler<'a, P: 'a, T: Trigger>: Copy + Send + Sync + 'static {
+pub trait AsyncHandler<'a, P: 'a, T: Trigger, I = <T as Trigger>::Input, O = <T as Trigger>::Output>:
+    Copy + Send + Sync + 'static
+{
     /// Starts the handler.
     fn handle(
         &self,
         plugin: &'a P,
         cx: &'a Context<'static>,
-        input: T::Input,
-    ) -> Pin<Box<dyn Future<Output = Result<T::Output, PluginError>> + Send + 'a>>;
+        input: I,
+    ) -> Pin<Box<dyn Future<Output = Result<O, PluginError>> + Send + 'a>>;
 }
 
 #[diagnostic::do_not_recommend]
-impl<'a, P, T, F, Fut> AsyncHandler<'a, P, T> for F
+impl<'a, P, T, I, O, F, Fut> AsyncHandler<'a, P, T, I, O> for F
 where
     P: 'a,
-    T: Trigger,
-    F: Fn(&'a P, &'a Context<'static>, T::Input) -> Fut + Copy + Send + Sync + 'static,
-    Fut: Future<Output = Result<T::Output, PluginError>> + Send + 'a,
+    T: Trigger<Input = I, Output = O>,
+    F: Fn(&'a P, &'a Context<'static>, I) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, PluginError>> + Send + 'a,
 {
     fn handle(
         &self,
         plugin: &'a P,
         cx: &'a Context<'static>,
-        input: T::Input,
-    ) -> Pin<Box<dyn Future<Output = Result<T::Output, PluginError>> + Send + 'a>> {
+        input: I,
+    ) -> Pin<Box<dyn Future<Output = Result<O, PluginError>> + Send + 'a>> {
         Box::pin(self(plugin, cx, input))
     }
 }

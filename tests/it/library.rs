@@ -9,7 +9,7 @@ use switchboard::{
     AccessLevel, Arguments, BuiltIn, CallHost, ErrorKind, Notification, OpenError, Payload, PluginError, PublicTask,
     Switchboard, Tier, Trigger, TriggerError, TriggerNumber, WebhookDraft, WorkOn,
 };
-use switchboard_tests::{PATIENCE, Receiver, Site, library};
+use switchboard_tests::{PATIENCE, Receiver, Site, example, library};
 
 /// 21001: every handler of the fixtures answers with its own event name.
 struct OwnName;
@@ -241,6 +241,24 @@ fn showtime_values_belong_to_one_run() {
     run.set_showtime("guest", &json!({ "name": "Ada" })).unwrap();
     assert_eq!(guest(&run), json!({ "name": "Ada" }));
     assert_eq!(guest(&host.run().start()), Value::Null);
+}
+
+/// `framework/examples/own_triggers.rs`: triggers in a crate that the application and its plugins share.
+#[test]
+fn a_host_fires_triggers_of_its_own_with_their_types() {
+    let shown = std::process::Command::new(example("own_triggers")).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let expected = [
+        "plugin hotel_long_stay: Active",
+        "  group of hotel_long_stay: 5 %, eine Gruppe",
+        "  long_stay of hotel_long_stay: 10 %, 8 Nächte und mehr",
+        "10 000 cents become 8500",
+        "Guten Tag Ada, wir freuen uns auf Ihren Aufenthalt.",
+        "  group of hotel_long_stay failed: a stay has at least one guest",
+        "  long_stay of hotel_long_stay: 10 %, 8 Nächte und mehr",
+        "10 000 cents become 9000",
+    ];
+    assert_eq!(String::from_utf8(shown.stdout).unwrap().lines().collect::<Vec<_>>(), expected);
 }
 
 fn add_webhook(host: &Switchboard, receiver: &Receiver) {

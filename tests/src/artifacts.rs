@@ -36,7 +36,7 @@ pub fn inner_target() -> PathBuf {
 }
 
 fn build() -> BTreeMap<String, PathBuf> {
-    build_with(&mut cargo(), &[])
+    build_with(&mut cargo(), &["--lib", "--bins", "--examples"])
 }
 
 /// Builds the whole workspace, as the tests themselves were built: the same features, so nothing is built twice.
@@ -57,9 +57,9 @@ fn build_with(cargo: &mut Command, more: &[&str]) -> BTreeMap<String, PathBuf> {
     for message in messages.filter(|message| message["reason"] == "compiler-artifact") {
         let kinds: Vec<&str> = message["target"]["kind"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let name = message["target"]["name"].as_str().unwrap().replace('-', "_");
-        let file =
-            if kinds.contains(&"bin") { message["executable"].as_str() } else { message["filenames"][0].as_str() };
-        if kinds.contains(&"bin") || kinds.contains(&"cdylib") {
+        let program = kinds.contains(&"bin") || kinds.contains(&"example");
+        let file = if program { message["executable"].as_str() } else { message["filenames"][0].as_str() };
+        if program || kinds.contains(&"cdylib") {
             files.insert(name, PathBuf::from(file.unwrap()));
         }
     }
@@ -70,6 +70,12 @@ fn build_with(cargo: &mut Command, more: &[&str]) -> BTreeMap<String, PathBuf> {
 #[must_use]
 pub fn switchboard() -> &'static Path {
     built("switchboard")
+}
+
+/// Returns the program of an example, such as `own_triggers`.
+#[must_use]
+pub fn example(name: &str) -> &'static Path {
+    built(name)
 }
 
 /// Returns the plugin library of a crate, such as `webhook_none` or `fixture_probe`.

@@ -13,7 +13,7 @@ mod receiver;
 mod released;
 mod site;
 
-pub use artifacts::{cargo, crash_host, inner_target, library, switchboard, weakened_crash_host};
+pub use artifacts::{cargo, crash_host, example, inner_target, library, switchboard, weakened_crash_host};
 pub use crash::{CrashHost, Line};
 pub use crowd::Crowd;
 #[cfg(unix)]
