@@ -308,20 +308,6 @@ fn memory_that_is_full_of_tasks_that_may_not_start_makes_room_for_one_that_may()
 }
 
 #[test]
-fn a_delayed_task_that_nobody_holds_is_started_at_its_time() {
-    let folder = folder();
-    fill(&folder, vec![stored("huge"); 5_000]);
-    let host = host(&folder, "[deferred]\nwindow = 64\n", |_| Ok(()));
-    // Their keys are all different, and the window is full: what is due in a moment is left in the store.
-    let ids: Vec<TaskId> = (0..40_u64)
-        .map(|number| defer(&host, "x", on(&format!("k{number}")).after(Duration::from_millis(number % 5))))
-        .collect();
-    for id in ids {
-        drop(wait_for(&host, id, TaskState::Done));
-    }
-}
-
-#[test]
 fn a_replay_has_the_same_input_one_attempt_and_waits_for_the_replay_before_it() {
     let (folder, journal) = (folder(), Journal::default());
     let (notes, inside, fails) = (journal.clone(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
