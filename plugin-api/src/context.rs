@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -215,6 +216,23 @@ impl<'a> Context<'a> {
     /// call's result.
     pub fn sleep_blocking(&self, time: Duration) -> Result<(), PluginError> {
         self.host.service(protocol::SLEEP, &sleep_head(time)?, &[]).map(drop)
+    }
+
+    /// Returns the time by the host's clock, the one by which deliveries are stamped and kept values expire. Since 1.1; where
+    /// a host does not tell it, as one of 1.0 does not, it is the system's.
+    ///
+    /// ```
+    /// use std::time::UNIX_EPOCH;
+    ///
+    /// # fn seconds(cx: &switchboard_plugin_api::Context) -> u64 {
+    /// cx.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        let told = self.service(protocol::CLOCK, &(), &[]).ok();
+        let now_ms = told.and_then(|(head, _)| serde_json::from_slice(&head).ok());
+        now_ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms))).unwrap_or_else(SystemTime::now)
     }
 
     /// Returns the language of the person who is served, such as `de-DE`; in the background, the host's default language.

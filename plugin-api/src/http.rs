@@ -40,7 +40,7 @@ impl<'c, 'a> Http<'c, 'a> {
     /// }
     /// ```
     pub fn request(&self, method: &str, url: impl Into<String>) -> RequestBuilder<'c, 'a> {
-        let head = HttpHead { method: method.to_owned(), url: url.into(), headers: Vec::new(), timeout_ms: None };
+        let head = HttpHead { method: method.to_owned(), url: url.into(), ..HttpHead::default() };
         RequestBuilder { context: self.context, head, body: Vec::new(), error: None }
     }
 
@@ -108,6 +108,48 @@ impl RequestBuilder<'_, '_> {
     /// `host` or `content-length`, and values with control characters, with a permanent error when the request is sent.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.head.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a parameter to the query of the URL, behind what is there, as the WHATWG URL standard serialises it. A host of
+    /// 1.1 masks its value wherever it shows the URL.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn state(cx: &Context<'_>) -> Result<u16, PluginError> {
+    ///     // https://example.com/state?lang=en&key=a%26b
+    ///     let request = cx.http().get("https://example.com/state?lang=en").query("key", "a&b");
+    ///     Ok(request.send().await?.status())
+    /// }
+    /// ```
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        let url = &mut self.head.url;
+        // A fragment is never sent.
+        url.truncate(url.find('#').unwrap_or(url.len()));
+        let separator = match url.find('?') {
+            None => "?",
+            Some(_) if url.ends_with(['?', '&']) => "",
+            Some(_) => "&",
+        };
+        let pair = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+        self.head.url = format!("{url}{separator}{pair}");
+        self
+    }
+
+    /// Says that the answer is a secret, such as a token: the host neither logs nor stores it, only that it came. Since 1.1;
+    /// a host of 1.0 may store the answer to the last request of a delivery.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn token(cx: &Context<'_>) -> Result<String, PluginError> {
+    ///     let request = cx.http().post("https://example.com/token").form(&[("grant_type", "client_credentials")]);
+    ///     Ok(request.confidential().send().await?.successful()?.text().into_owned())
+    /// }
+    /// ```
+    pub fn confidential(mut self) -> Self {
+        self.head.confidential = true;
         self
     }
 
@@ -272,6 +314,8 @@ impl Response {
         };
         let message = match (status, self.header("location")) {
             (300..=399, Some(location)) => {
+                // What follows may be the query of this request, and a secret in it.
+                let location = location.split(['?', '#']).next().unwrap_or_default();
                 format!("the receiver answered {status} and points to {location}: update the URL")
             }
             _ => format!("the receiver answered {status}"),
@@ -321,6 +365,8 @@ mod tests {
             let error = response(status, &[]).delivered().unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(code)), "{status}");
         }
+        let error = response(307, &[("location", "https://a.example/b?key=s3cret")]).delivered().unwrap_err();
+        assert_eq!(error.to_string(), "the receiver answered 307 and points to https://a.example/b: update the URL");
         let error = response(503, &[("Retry-After", "120")]).delivered().unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
         let error = response(503, &[("Retry-After", "99999999999999999999")]).delivered().unwrap_err();

@@ -38,6 +38,8 @@ pub const ANNOUNCE: &str = "announce";
 pub const RUN: &str = "run";
 /// `sleep`: answers when a time is over. Since 1.1.
 pub const SLEEP: &str = "sleep";
+/// `clock`: the time by the host's clock; the reply's head is in milliseconds since the Unix epoch. Since 1.1.
+pub const CLOCK: &str = "clock";
 
 /// Longest key of [`KEPT_GET`] and [`KEPT_SET`], in bytes.
 pub const MAX_KEPT_KEY_BYTES: usize = 200;
@@ -176,6 +178,9 @@ pub struct HttpHead {
     /// Wait for the whole answer in milliseconds; the call's own deadline holds as well.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// Whether the answer is a secret, which the host neither logs nor stores. Since 1.1; an older host does not know.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub confidential: bool,
 }
 
 /// Reply to [`HTTP`]; the response's body is beside it.

@@ -87,9 +87,12 @@ fn questions() -> Vec<(&'static str, Value)> {
         http("basic", "/410"),
         http("bearer", "/429"),
         http("bearer", "/302"),
+        http("query", "/200"),
+        http("query", "/200?lang=en#part"),
         http("deliver", "/204"),
         http("deliver", "/503"),
         ("sleep", json!({ "do": "sleep", "ms": 3 })),
+        ("clock", json!({ "do": "clock" })),
         ("-", json!({ "do": "cancelled" })),
         ("-", json!({ "do": "log" })),
     ]
@@ -97,7 +100,7 @@ fn questions() -> Vec<(&'static str, Value)> {
 
 /// What the receiver answers in both hosts, by path: status, and a header.
 fn receiver_says(path: &str) -> (u16, Option<(&'static str, &'static str)>) {
-    match path {
+    match path.split('?').next().unwrap_or_default() {
         "/302" => (302, Some(("location", "https://elsewhere.example/"))),
         "/429" => (429, Some(("retry-after", "30"))),
         path => (path.trim_start_matches('/').parse().unwrap(), None),
@@ -230,6 +233,10 @@ fn requests_reach_a_receiver_as_the_test_host_shows_them() {
             assert_eq!(tested.header(name).unwrap(), real.header(name), "{name}");
         }
     }
+    let queried: Vec<_> = tested.iter().filter(|request| request.confidential).map(|request| &*request.url).collect();
+    let query = "a+b=1%262&c=%C3%A9";
+    let expected = [query.to_owned(), format!("lang=en&{query}")];
+    assert_eq!(queried, expected.map(|query| format!("http://receiver.example/200?{query}")));
     // The clock of the test host stands still; the real one's goes.
     let stamped = tested.iter().find_map(|request| request.header("webhook-timestamp"));
     assert_eq!(stamped, Some("1767225600"));

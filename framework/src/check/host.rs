@@ -42,6 +42,12 @@ pub(super) enum Behaviour {
 /// What every deadline is, unless a check sets it to nothing.
 const TIME_LEFT_MS: u64 = 30_000;
 
+/// What a token server answers (RFC 6749, section 5.1).
+const TOKEN: &str = r#"{"access_token":"checked","token_type":"Bearer","expires_in":3600}"#;
+
+/// The time: 2026-01-01T00:00:00Z, in milliseconds since the Unix epoch.
+const NOW_MS: i64 = 1_767_225_600_000;
+
 /// A host in which nothing is real.
 pub(super) struct CheckHost {
     behaviour: Mutex<Behaviour>,
@@ -213,8 +219,13 @@ impl CheckHost {
             }
             protocol::HTTP => {
                 let reply = HttpReply { status: 200, ..HttpReply::default() };
-                Ok((serde_json::to_vec(&reply)?, b"{}".to_vec()))
+                // A token server is asked for tokens, and what comes after depends on one.
+                let asks_for_token = body.starts_with(b"grant_type=");
+                let answer: &[u8] = if asks_for_token { TOKEN.as_bytes() } else { b"{}" };
+                Ok((serde_json::to_vec(&reply)?, answer.to_vec()))
             }
+            // Time stands still.
+            protocol::CLOCK => Ok((serde_json::to_vec(&NOW_MS)?, Vec::new())),
             // Time does not pass here: a wait is over at once, or cut short when no time is left.
             protocol::SLEEP if self.time_left().is_zero() => {
                 let head: SleepHead = serde_json::from_slice(head)?;

@@ -31,6 +31,7 @@ pub(crate) const SERVICES: &[&str] = &[
     protocol::DEFER,
     protocol::ANNOUNCE,
     protocol::SLEEP,
+    protocol::CLOCK,
 ];
 
 /// Longest record that is read, in bytes; that of a plugin with as many handlers as it can have is a tenth of it.

@@ -186,14 +186,14 @@ impl<'a> Call<'a> {
         let head: HttpHead = serde_json::from_slice(head)?;
         let time_left = self.time_left();
         let timeout = head.timeout_ms.map_or(time_left, |wanted| time_left.min(Duration::from_millis(wanted)));
-        let url = head.url.clone();
+        let (url, confidential) = (masked(&head.url), head.confidential);
         let headers = webhooks::delivery::stamped(head.headers, &self.run.core.clock);
         let request = Request { method: head.method, url: head.url, headers, body, timeout };
         let (core, exchanges) = (Arc::clone(&self.run.core), self.options.exchanges.clone());
         Ok(async move {
             let result = core.egress.send(request).await;
             if let Some(exchanges) = exchanges {
-                let exchange = exchange(url, &result);
+                let exchange = exchange(url, confidential, &result);
                 exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
             }
             let response = result.map_err(|error| egress_error(&error))?;
@@ -238,6 +238,7 @@ impl CallHost for Call<'_> {
             protocol::SHOWTIME_SET => self.showtime_set(head, body),
             protocol::TRIGGER => self.trigger(head, body),
             protocol::RUN => self.run_reply(),
+            protocol::CLOCK => Ok((serde_json::to_vec(&self.run.core.clock.now())?, Vec::new())),
             protocol::KEPT_GET => services::kept_get(self.run, &self.minicomponent.plugin, head),
             protocol::KEPT_SET => services::kept_set(self.run, &self.minicomponent.plugin, head, body),
             protocol::DEFER => services::defer(self.run, &self.minicomponent.plugin, head, body),
@@ -330,8 +331,18 @@ fn egress_error(error: &EgressError) -> PluginError {
 /// How much of an answer an attempt keeps, in bytes.
 const KEPT_RESPONSE_BYTES: usize = 4 << 10;
 
-fn exchange(url: String, result: &Result<Response, EgressError>) -> Exchange {
-    let response = result.as_ref().ok();
+/// Returns a URL as it is written down: parameters of its query may be secrets.
+fn masked(url: &str) -> String {
+    let Some((start, query)) = url.split_once('?') else { return url.to_owned() };
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=***"),
+        None => "***".to_owned(),
+    });
+    format!("{start}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn exchange(url: String, confidential: bool, result: &Result<Response, EgressError>) -> Exchange {
+    let response = result.as_ref().ok().filter(|_| !confidential);
     let kept = response.map(|response| {
         let body = &response.body[..response.body.len().min(KEPT_RESPONSE_BYTES)];
         String::from_utf8_lossy(body).into_owned()
@@ -341,4 +352,16 @@ fn exchange(url: String, result: &Result<Response, EgressError>) -> Exchange {
         Err(error) => error.status(),
     };
     Exchange { url, status, response: kept.filter(|text| !text.is_empty()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_down_url_shows_the_names_in_its_query_and_no_value() {
+        assert_eq!(masked("https://a.example/x"), "https://a.example/x");
+        assert_eq!(masked("https://a.example/x?key=s3cret&lang=en&bare"), "https://a.example/x?key=***&lang=***&***");
+        assert_eq!(masked("https://a.example/?a=b?c=d=e"), "https://a.example/?a=***");
+    }
 }

@@ -15,11 +15,13 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// Whether the plugin has said that the answer is a secret.
+    pub confidential: bool,
 }
 
 impl HttpRequest {
     pub(crate) fn new(method: String, url: String, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
-        Self { method, url, headers, body }
+        Self { method, url, headers, body, confidential: false }
     }
 
     /// Returns the first header of that name, in any case.

@@ -247,7 +247,7 @@ impl<P: Plugin> TestHost<P> {
     }
 
     /// Sets the host's clock, as time since the Unix epoch. It stands still unless the plugin sleeps: at
-    /// 2026-01-01T00:00:00Z unless set. What the plugin keeps expires by it, and deliveries are stamped with it.
+    /// 2026-01-01T00:00:00Z unless set. The plugin sees it, what it keeps expires by it, and deliveries are stamped with it.
     #[must_use]
     pub fn clock(self, since_epoch: Duration) -> Self {
         self.services.state().now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);

@@ -316,7 +316,8 @@ impl Services {
         if has("webhook-id") && !has("webhook-timestamp") {
             headers.push(("webhook-timestamp".to_owned(), (self.state().now_ms / 1000).to_string()));
         }
-        let request = HttpRequest::new(head.method, head.url, headers, body.to_vec());
+        let mut request = HttpRequest::new(head.method, head.url, headers, body.to_vec());
+        request.confidential = head.confidential;
         self.state().requests.push(request.clone());
         let mut script = lock(&self.http_script);
         let Some(script) = &mut *script else {
@@ -375,6 +376,7 @@ impl CallHost for Services {
             protocol::DEFER => self.defer(head, body),
             protocol::ANNOUNCE => self.announce(head, body),
             protocol::SLEEP => self.sleep(head),
+            protocol::CLOCK => Ok((serde_json::to_vec(&self.state().now_ms)?, Vec::new())),
             _ => Err(PluginError::permanent(format!("this host has no service `{name}`: update Switchboard"))),
         }
     }
