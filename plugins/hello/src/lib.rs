@@ -21,7 +21,9 @@ impl Hello {
             .file("en-GB", include_str!("../languages/en-GB.ftl"))
             .file("fr-FR", include_str!("../languages/fr-FR.ftl"))
             .file("de-DE", include_str!("../languages/de-DE.ftl"))
-            .file("es-ES", include_str!("../languages/es-ES.ftl")))
+            .file("es-ES", include_str!("../languages/es-ES.ftl"))
+            .file("it-IT", include_str!("../languages/it-IT.ftl"))
+            .file("nl-NL", include_str!("../languages/nl-NL.ftl")))
     }
 
     fn greet(&self, cx: &Context, arguments: Arguments) -> Result<TaskReply, PluginError> {

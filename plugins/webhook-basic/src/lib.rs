@@ -18,6 +18,7 @@ impl Plugin for WebhookBasic {
         .add::<LanguageInit>("basic", Self::languages)
         .add::<WebhookRegistration>("basic", Self::auth_method)
         .add::<WebhookValidation>("basic", Self::validate)
+        .add_async::<ImmediateDelivery>("basic", Self::deliver)
         .add_async::<DeferredDelivery>("basic", Self::deliver);
 
     fn new(_host: &Host) -> Result<Self, PluginError> {
@@ -31,7 +32,9 @@ impl WebhookBasic {
             .file("en-GB", include_str!("../languages/en-GB.ftl"))
             .file("fr-FR", include_str!("../languages/fr-FR.ftl"))
             .file("de-DE", include_str!("../languages/de-DE.ftl"))
-            .file("es-ES", include_str!("../languages/es-ES.ftl")))
+            .file("es-ES", include_str!("../languages/es-ES.ftl"))
+            .file("it-IT", include_str!("../languages/it-IT.ftl"))
+            .file("nl-NL", include_str!("../languages/nl-NL.ftl")))
     }
 
     fn auth_method(&self, cx: &Context, _request: RegistrationRequest) -> Result<AuthMethod, PluginError> {
@@ -95,6 +98,30 @@ mod tests {
         // base64 of `Zoë & <co>: a:"b'& ` in UTF-8.
         assert_eq!(requests[0].header("authorization"), Some("Basic Wm/DqyAmIDxjbz46IGE6ImInJiA="));
         assert_eq!(requests.len(), 1);
+    }
+
+    #[test]
+    fn at_once_and_later_send_the_same() {
+        let host = TestHost::<WebhookBasic>::start().setting(USERNAME, "ada").setting(PASSWORD, "s3cret");
+        let host = host.http(|_| HttpAnswer::status(202));
+        host.call::<ImmediateDelivery>("basic", &delivery("booking_added", "{}")).unwrap();
+        host.call::<DeferredDelivery>("basic", &delivery("booking_added", "{}")).unwrap();
+        let requests = host.requests();
+        assert_eq!(requests[0], requests[1]);
+    }
+
+    #[test]
+    fn only_a_receiver_that_is_gone_is_never_tried_again() {
+        for (status, kind, code) in [
+            (401, ErrorKind::Retryable, "http_4xx"),
+            (500, ErrorKind::Retryable, "http_5xx"),
+            (410, ErrorKind::Permanent, "gone"),
+        ] {
+            let host = TestHost::<WebhookBasic>::start().setting(USERNAME, "ada").setting(PASSWORD, "s3cret");
+            let host = host.http(move |_| HttpAnswer::status(status));
+            let error = host.call::<DeferredDelivery>("basic", &delivery("booking_added", "{}")).unwrap_err();
+            assert_eq!((error.kind(), error.code()), (kind, Some(code)));
+        }
     }
 
     #[track_caller]

@@ -12,6 +12,7 @@ impl Plugin for WebhookNone {
     const REGISTRY: Registry<Self> = Registry::new()
         .add::<LanguageInit>("none", Self::languages)
         .add::<WebhookRegistration>("none", Self::auth_method)
+        .add_async::<ImmediateDelivery>("none", Self::deliver)
         .add_async::<DeferredDelivery>("none", Self::deliver);
 
     fn new(_host: &Host) -> Result<Self, PluginError> {
@@ -25,7 +26,9 @@ impl WebhookNone {
             .file("en-GB", include_str!("../languages/en-GB.ftl"))
             .file("fr-FR", include_str!("../languages/fr-FR.ftl"))
             .file("de-DE", include_str!("../languages/de-DE.ftl"))
-            .file("es-ES", include_str!("../languages/es-ES.ftl")))
+            .file("es-ES", include_str!("../languages/es-ES.ftl"))
+            .file("it-IT", include_str!("../languages/it-IT.ftl"))
+            .file("nl-NL", include_str!("../languages/nl-NL.ftl")))
     }
 
     fn auth_method(&self, cx: &Context, _request: RegistrationRequest) -> Result<AuthMethod, PluginError> {
@@ -65,9 +68,19 @@ mod tests {
             ("webhook-id", "event-1"),
             ("webhook-event", "booking_added"),
             ("webhook-attempt", "1"),
+            ("webhook-timestamp", "1767225600"),
         ];
         assert_eq!(request.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!(request.body, BODY.as_bytes());
+    }
+
+    #[test]
+    fn at_once_and_later_send_the_same() {
+        let host = TestHost::<WebhookNone>::start().http(|_| HttpAnswer::status(202));
+        host.call::<ImmediateDelivery>("none", &delivery("booking_added", BODY)).unwrap();
+        host.call::<DeferredDelivery>("none", &delivery("booking_added", BODY)).unwrap();
+        let requests = host.requests();
+        assert_eq!(requests[0], requests[1]);
     }
 
     #[track_caller]
@@ -92,6 +105,8 @@ mod tests {
             ("fr-FR", "Sans authentification"),
             ("de-DE", "Keine Anmeldung"),
             ("es-ES", "Sin autenticación"),
+            ("it-IT", "Senza autenticazione"),
+            ("nl-NL", "Geen authenticatie"),
         ] {
             let host = TestHost::<WebhookNone>::start().language(language);
             let form = host.call::<WebhookRegistration>("none", &RegistrationRequest::default()).unwrap();

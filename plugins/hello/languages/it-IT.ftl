@@ -1,0 +1,3 @@
+# $name is the person who is greeted, or the text of `everybody`.
+greeting = Ciao, { $name }!
+everybody = mondo
