@@ -20,6 +20,7 @@ mod house;
 mod isolation;
 mod library;
 mod many;
+mod methods;
 mod outbox;
 mod plugin_check;
 mod plugin_dev;

@@ -76,7 +76,15 @@ fn every_plugin_of_this_repository_passes_the_strict_level() {
     names.sort();
     assert!(names.len() >= 3, "{names:?}");
     for name in names {
-        let checked = check(library(&name.replace('-', "_")), &["--level", "strict"]);
+        // Settings that only their author can make up, so that deliveries succeed as well.
+        let settings: &[&str] = match name.as_str() {
+            "channel-manager" => &["--set", "channel_properties=3 = HTL-3", "--set", "channel_rooms=5 = DBL"],
+            "webhook-signed" => {
+                &["--set", "signed_secret=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "--set", "signed_old_secrets="]
+            }
+            _ => &[],
+        };
+        let checked = check(library(&name.replace('-', "_")), &[&["--level", "strict"], settings].concat());
         let noted: Vec<_> = checked.rows().iter().filter(|row| row["status"] != "pass").collect();
         assert_eq!(checked.code, 0, "{name}: {noted:#?}");
         assert_eq!(checked.report["passed"], true);

@@ -47,6 +47,8 @@ pub enum Answer {
     Status(u16),
     /// With this status and this header.
     With(u16, &'static str, String),
+    /// With this status and this body.
+    Body(u16, String),
     /// With this status after this time; sooner when the receiver is dropped.
     Late(Duration, u16),
     /// By closing the connection.
@@ -141,18 +143,19 @@ fn serve(shared: &Shared, stream: &TcpStream) -> std::io::Result<()> {
         let answer = (shared.script)(&request);
         shared.requests.lock().unwrap().push(request);
         shared.arrived.notify_all();
-        let (status, header) = match answer {
-            Answer::Status(status) => (status, String::new()),
-            Answer::With(status, name, value) => (status, format!("{name}: {value}\r\n")),
+        let (status, header, body) = match answer {
+            Answer::Status(status) => (status, String::new(), String::new()),
+            Answer::With(status, name, value) => (status, format!("{name}: {value}\r\n"), String::new()),
+            Answer::Body(status, body) => (status, String::new(), body),
             Answer::Late(wait, status) => {
                 let stopped = shared.stopped.lock().unwrap();
                 drop(shared.stop.wait_timeout_while(stopped, wait, |stopped| !*stopped).unwrap());
-                (status, String::new())
+                (status, String::new(), String::new())
             }
             Answer::Close => return Ok(()),
         };
-        let head = format!("HTTP/1.1 {status} Answer\r\n{header}content-length: 0\r\n\r\n");
-        (&mut &*stream).write_all(head.as_bytes())?;
+        let head = format!("HTTP/1.1 {status} Answer\r\n{header}content-length: {}\r\n\r\n", body.len());
+        (&mut &*stream).write_all((head + &body).as_bytes())?;
     }
     Ok(())
 }

@@ -24,7 +24,16 @@ use receiver::{Receiver, Target};
 use report::{Announced, Report};
 
 /// The libraries that the demonstration places into the plugin folder.
-const PLUGINS: &[&str] = &["hello", "webhook_none", "webhook_basic"];
+const PLUGINS: &[&str] = &[
+    "hello",
+    "channel_manager",
+    "webhook_api_key",
+    "webhook_basic",
+    "webhook_mailchimp",
+    "webhook_none",
+    "webhook_oauth",
+    "webhook_signed",
+];
 
 /// Retries come quickly here, so that they are seen; the real schedule takes three days.
 const SETTINGS: &str = "# Written by `switchboard demo`.
@@ -132,7 +141,7 @@ fn add_webhooks(host: &Switchboard, receiver: &Receiver) -> Result<Vec<Webhook>>
 fn greet(host: &Switchboard, data: &Path, events: u32) -> Result<()> {
     let mut arguments = Arguments::default();
     arguments.0.insert("name".into(), "hotel".into());
-    let greetings = ["en-GB", "de-DE", "fr-FR", "es-ES"].map(|language| {
+    let greetings = ["en-GB", "de-DE", "fr-FR", "es-ES", "it-IT", "nl-NL"].map(|language| {
         let run = host.run().language(language).start();
         run.call::<PublicTask>("hello", &arguments).map(|reply| reply.map_or_else(String::new, |reply| reply.text))
     });

@@ -1,0 +1,14 @@
+method = API-Schlüssel
+notes = Jede Anfrage enthält den Schlüssel, den Sie vom Empfänger erhalten haben. Verwenden Sie eine https-Adresse, damit unterwegs niemand mitlesen kann.
+api-key = Schlüssel
+api-key-help = Wird genau so gesendet, wie Sie ihn hier eingeben.
+api-key-place = Wo er gesendet wird
+api-key-place-help = Wählen Sie den Header, wo immer der Empfänger es zulässt: Adressen landen in den Protokollen von Servern.
+api-key-in-header = In einem Header
+api-key-in-query = In der Adresse, als Parameter
+api-key-name = Name des Headers oder Parameters
+api-key-name-help = So, wie der Empfänger ihn nennt, zum Beispiel x-api-key.
+api-key-name-format = Der Name eines Headers besteht aus Buchstaben, Ziffern und Bindestrichen, ohne Leerzeichen.
+api-key-name-taken = Dieser Header hat eine eigene Bedeutung. Wählen Sie den, den der Empfänger für seinen Schlüssel nennt.
+api-key-format = Ein Header kann Buchstaben ohne Akzente und Umlaute, Ziffern und Satzzeichen enthalten, ohne Leerzeichen davor oder danach. Senden Sie diesen Schlüssel in der Adresse, oder bitten Sie den Empfänger um einen anderen.
+api-key-control = Zeilenumbrüche und andere Steuerzeichen können nicht gesendet werden. Vielleicht wurden sie mitkopiert.

@@ -1,0 +1,14 @@
+method = API key
+notes = Every request carries the key that the receiver gave you. Use an https address, so that nobody on the way can read it.
+api-key = Key
+api-key-help = Sent exactly as you write it here.
+api-key-place = Where it is sent
+api-key-place-help = Choose a header wherever the receiver allows it: addresses end up in the logs of servers.
+api-key-in-header = In a header
+api-key-in-query = In the address, as a parameter
+api-key-name = Name of the header or parameter
+api-key-name-help = As the receiver calls it, such as x-api-key.
+api-key-name-format = The name of a header is made of letters, digits and hyphens, without spaces.
+api-key-name-taken = This header has a meaning of its own. Choose the one that the receiver names for its key.
+api-key-format = A header can carry letters without accents, digits and punctuation, with no space before or after. Send this key in the address, or ask the receiver for another.
+api-key-control = Line ends and other control characters cannot be sent. Perhaps they were copied along.

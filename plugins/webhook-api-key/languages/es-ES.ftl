@@ -1,0 +1,14 @@
+method = Clave de API
+notes = Cada petición incluye la clave que le ha dado el destinatario. Use una dirección https para que nadie pueda leerla por el camino.
+api-key = Clave
+api-key-help = Se envía exactamente como la escriba aquí.
+api-key-place = Dónde se envía
+api-key-place-help = Elija una cabecera siempre que el destinatario lo permita: las direcciones acaban en los registros de los servidores.
+api-key-in-header = En una cabecera
+api-key-in-query = En la dirección, como parámetro
+api-key-name = Nombre de la cabecera o del parámetro
+api-key-name-help = Tal como lo llama el destinatario, por ejemplo x-api-key.
+api-key-name-format = El nombre de una cabecera se compone de letras, cifras y guiones, sin espacios.
+api-key-name-taken = Esta cabecera tiene un significado propio. Elija la que el destinatario indica para su clave.
+api-key-format = Una cabecera puede llevar letras sin tilde, cifras y signos de puntuación, sin espacios antes ni después. Envíe esta clave en la dirección o pida otra al destinatario.
+api-key-control = No se pueden enviar saltos de línea ni otros caracteres de control. Quizá se copiaron con el resto.

@@ -1,0 +1,14 @@
+method = Clé d’API
+notes = Chaque requête contient la clé que le destinataire vous a donnée. Utilisez une adresse en https afin que personne ne puisse la lire en chemin.
+api-key = Clé
+api-key-help = Envoyée exactement comme vous la saisissez ici.
+api-key-place = Où elle est envoyée
+api-key-place-help = Choisissez un en-tête partout où le destinataire l’accepte : les adresses finissent dans les journaux des serveurs.
+api-key-in-header = Dans un en-tête
+api-key-in-query = Dans l’adresse, comme paramètre
+api-key-name = Nom de l’en-tête ou du paramètre
+api-key-name-help = Tel que le destinataire le nomme, par exemple x-api-key.
+api-key-name-format = Le nom d’un en-tête se compose de lettres, de chiffres et de traits d’union, sans espaces.
+api-key-name-taken = Cet en-tête a une signification propre. Choisissez celui que le destinataire indique pour sa clé.
+api-key-format = Un en-tête peut contenir des lettres sans accents, des chiffres et de la ponctuation, sans espace avant ni après. Envoyez cette clé dans l’adresse, ou demandez-en une autre au destinataire.
+api-key-control = Les fins de ligne et autres caractères de contrôle ne peuvent pas être envoyés. Ils ont peut-être été copiés avec le reste.

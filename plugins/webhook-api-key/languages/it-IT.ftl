@@ -1,0 +1,14 @@
+method = Chiave API
+notes = Ogni richiesta contiene la chiave che vi ha dato il destinatario. Usate un indirizzo https, così nessuno può leggerla lungo la strada.
+api-key = Chiave
+api-key-help = Inviata esattamente come la scrivete qui.
+api-key-place = Dove viene inviata
+api-key-place-help = Scegliete un’intestazione ovunque il destinatario lo consenta: gli indirizzi finiscono nei registri dei server.
+api-key-in-header = In un’intestazione
+api-key-in-query = Nell’indirizzo, come parametro
+api-key-name = Nome dell’intestazione o del parametro
+api-key-name-help = Come lo chiama il destinatario, per esempio x-api-key.
+api-key-name-format = Il nome di un’intestazione è fatto di lettere, cifre e trattini, senza spazi.
+api-key-name-taken = Questa intestazione ha un significato proprio. Scegliete quella che il destinatario indica per la sua chiave.
+api-key-format = Un’intestazione può contenere lettere senza accenti, cifre e punteggiatura, senza spazi prima o dopo. Inviate questa chiave nell’indirizzo, oppure chiedetene un’altra al destinatario.
+api-key-control = Gli a capo e altri caratteri di controllo non possono essere inviati. Forse sono stati copiati insieme al resto.

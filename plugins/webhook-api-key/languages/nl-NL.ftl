@@ -1,0 +1,14 @@
+method = API-sleutel
+notes = Elk verzoek bevat de sleutel die u van de ontvanger hebt gekregen. Gebruik een https-adres, zodat niemand onderweg kan meelezen.
+api-key = Sleutel
+api-key-help = Wordt precies zo verstuurd als u hem hier invult.
+api-key-place = Waar hij wordt meegestuurd
+api-key-place-help = Kies een header waar de ontvanger dat toelaat: adressen komen in de logboeken van servers terecht.
+api-key-in-header = In een header
+api-key-in-query = In het adres, als parameter
+api-key-name = Naam van de header of parameter
+api-key-name-help = Zoals de ontvanger hem noemt, bijvoorbeeld x-api-key.
+api-key-name-format = De naam van een header bestaat uit letters, cijfers en koppeltekens, zonder spaties.
+api-key-name-taken = Deze header heeft een eigen betekenis. Kies de header die de ontvanger voor zijn sleutel noemt.
+api-key-format = Een header kan letters zonder accenten, cijfers en leestekens bevatten, zonder spatie ervoor of erna. Stuur deze sleutel in het adres mee, of vraag de ontvanger om een andere.
+api-key-control = Regeleinden en andere stuurtekens kunnen niet worden verstuurd. Misschien zijn ze meegekopieerd.

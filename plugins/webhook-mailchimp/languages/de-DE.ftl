@@ -1,0 +1,9 @@
+method = Mailchimp
+notes = Lädt Gäste auf eine Ihrer Mailinglisten bei Mailchimp ein. Jeder Gast erhält eine Nachricht von Mailchimp und steht erst auf der Liste, wenn er zustimmt. Die URL ist https://us21.api.mailchimp.com, mit dem Ende Ihres Schlüssels (hier us21) am Anfang. Ereignisse ohne E-Mail-Adresse eines Gastes senden nichts.
+mailchimp-key = API-Schlüssel
+mailchimp-key-help = Aus Ihrem Konto bei Mailchimp, unter Extras, API keys. Er endet mit einem Bindestrich und dem Rechenzentrum, zum Beispiel -us21.
+mailchimp-list = Audience-ID
+mailchimp-list-help = Aus den Einstellungen der Liste bei Mailchimp: Buchstaben und Ziffern.
+mailchimp-key-format = Ein Schlüssel von Mailchimp endet mit einem Bindestrich und dem Rechenzentrum, zum Beispiel -us21. Kopieren Sie ihn vollständig.
+mailchimp-list-format = Die Audience-ID besteht aus Buchstaben und Ziffern. Sie ist nicht der Name der Liste.
+mailchimp-url = Dieser Schlüssel gehört zu { $url }. Verwenden Sie das als URL.

@@ -1,0 +1,9 @@
+method = Mailchimp
+notes = Invites guests to a mailing list of yours at Mailchimp. Each guest gets a message from Mailchimp and is on the list only after agreeing. The URL is https://us21.api.mailchimp.com, with the end of your key (here us21) at its beginning. Events without a guest’s e-mail address send nothing.
+mailchimp-key = API key
+mailchimp-key-help = From your account at Mailchimp, under Extras, API keys. It ends with a hyphen and the data centre, such as -us21.
+mailchimp-list = Audience ID
+mailchimp-list-help = From the settings of the list at Mailchimp: letters and digits.
+mailchimp-key-format = A key of Mailchimp ends with a hyphen and the data centre, such as -us21. Copy all of it.
+mailchimp-list-format = The audience ID is made of letters and digits. It is not the name of the list.
+mailchimp-url = This key belongs to { $url }. Use that as the URL.

@@ -1,0 +1,9 @@
+method = Mailchimp
+notes = Invita a los huéspedes a una de sus listas de correo en Mailchimp. Cada huésped recibe un mensaje de Mailchimp y solo entra en la lista si acepta. La URL es https://us21.api.mailchimp.com, con el final de su clave (aquí us21) al principio. Los eventos sin la dirección de correo de un huésped no envían nada.
+mailchimp-key = Clave de API
+mailchimp-key-help = En su cuenta de Mailchimp, en Extras, API keys. Termina con un guion y el centro de datos, por ejemplo -us21.
+mailchimp-list = Identificador de la audiencia
+mailchimp-list-help = En los ajustes de la lista en Mailchimp: letras y cifras.
+mailchimp-key-format = Una clave de Mailchimp termina con un guion y el centro de datos, por ejemplo -us21. Cópiela entera.
+mailchimp-list-format = El identificador de la audiencia se compone de letras y cifras. No es el nombre de la lista.
+mailchimp-url = Esta clave pertenece a { $url }. Use esa dirección como URL.

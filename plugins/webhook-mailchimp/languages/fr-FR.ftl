@@ -1,0 +1,9 @@
+method = Mailchimp
+notes = Invite les clients à rejoindre une de vos listes de diffusion chez Mailchimp. Chaque client reçoit un message de Mailchimp et n’est inscrit qu’après avoir accepté. L’URL est https://us21.api.mailchimp.com, avec la fin de votre clé (ici us21) au début. Les événements sans adresse e-mail d’un client n’envoient rien.
+mailchimp-key = Clé d’API
+mailchimp-key-help = Dans votre compte Mailchimp, sous Extras, API keys. Elle se termine par un trait d’union et le centre de données, par exemple -us21.
+mailchimp-list = Identifiant de l’audience
+mailchimp-list-help = Dans les paramètres de la liste chez Mailchimp : des lettres et des chiffres.
+mailchimp-key-format = Une clé de Mailchimp se termine par un trait d’union et le centre de données, par exemple -us21. Copiez-la en entier.
+mailchimp-list-format = L’identifiant de l’audience se compose de lettres et de chiffres. Ce n’est pas le nom de la liste.
+mailchimp-url = Cette clé appartient à { $url }. Utilisez cette adresse comme URL.

@@ -1,0 +1,9 @@
+method = Mailchimp
+notes = Invita gli ospiti a una vostra lista di distribuzione presso Mailchimp. Ogni ospite riceve un messaggio da Mailchimp ed entra nella lista solo dopo aver accettato. L’URL è https://us21.api.mailchimp.com, con la fine della vostra chiave (qui us21) all’inizio. Gli eventi senza l’indirizzo e-mail di un ospite non inviano nulla.
+mailchimp-key = Chiave API
+mailchimp-key-help = Dal vostro account Mailchimp, sotto Extras, API keys. Finisce con un trattino e il data center, per esempio -us21.
+mailchimp-list = ID dell’audience
+mailchimp-list-help = Dalle impostazioni della lista presso Mailchimp: lettere e cifre.
+mailchimp-key-format = Una chiave di Mailchimp finisce con un trattino e il data center, per esempio -us21. Copiatela per intero.
+mailchimp-list-format = L’ID dell’audience è fatto di lettere e cifre. Non è il nome della lista.
+mailchimp-url = Questa chiave appartiene a { $url }. Usate quell’indirizzo come URL.

@@ -1,0 +1,9 @@
+method = Mailchimp
+notes = Nodigt gasten uit voor een mailinglijst van u bij Mailchimp. Elke gast krijgt een bericht van Mailchimp en staat pas op de lijst na akkoord. De URL is https://us21.api.mailchimp.com, met het einde van uw sleutel (hier us21) aan het begin. Gebeurtenissen zonder e-mailadres van een gast versturen niets.
+mailchimp-key = API-sleutel
+mailchimp-key-help = Uit uw account bij Mailchimp, onder Extras, API keys. Hij eindigt met een koppelteken en het datacentrum, bijvoorbeeld -us21.
+mailchimp-list = Audience-ID
+mailchimp-list-help = Uit de instellingen van de lijst bij Mailchimp: letters en cijfers.
+mailchimp-key-format = Een sleutel van Mailchimp eindigt met een koppelteken en het datacentrum, bijvoorbeeld -us21. Kopieer hem helemaal.
+mailchimp-list-format = De audience-ID bestaat uit letters en cijfers. Het is niet de naam van de lijst.
+mailchimp-url = Deze sleutel hoort bij { $url }. Gebruik dat als URL.

@@ -1,0 +1,17 @@
+method = Signatur (Standard Webhooks)
+notes = Jede Anfrage wird signiert. So erkennt der Empfänger, dass sie von Ihnen kommt und unterwegs nicht verändert wurde. Das Geheimnis selbst wird nicht übertragen.
+signed-secret = Geheimnis
+signed-secret-help = Beginnt mit whsec_ (der Empfänger hat dasselbe) oder mit whsk_ (der Empfänger hat die öffentliche Hälfte, die mit whpk_ beginnt).
+signed-old-secrets = Frühere Geheimnisse
+signed-old-secrets-help = Solange Empfänger auf ein neues Geheimnis umstellen: die bisherigen, durch Leerzeichen getrennt. Bis zu ihrem Ablauf wird auch mit ihnen signiert.
+signed-old-until = Frühere Geheimnisse gelten bis
+signed-old-until-help = Zum Beispiel 2026-12-31T12:00:00Z, höchstens eine Woche ab jetzt. Ein Zeitpunkt für alle oder je einer, durch Leerzeichen getrennt.
+signed-prefix = Ein Geheimnis beginnt mit whsec_ oder whsk_.
+signed-public = Das ist die öffentliche Hälfte eines Schlüssels, die dem Empfänger gehört. Geben Sie die Hälfte ein, die mit whsk_ beginnt.
+signed-base64 = Auf whsec_ oder whsk_ muss base64 folgen, so wie Sie es erhalten haben. Es fehlt etwas, oder es steht zu viel da.
+signed-length = Ein Geheimnis, das mit whsec_ beginnt, enthält 24 bis 64 Bytes.
+signed-pair = Ein Schlüssel, der mit whsk_ beginnt, enthält 32 oder 64 Bytes; die letzten 32 von 64 sind seine öffentliche Hälfte.
+signed-too-many = Es sind höchstens 4 frühere Geheimnisse möglich. Entfernen Sie das älteste.
+signed-until-format = Schreiben Sie jeden Zeitpunkt wie 2026-12-31T12:00:00Z.
+signed-until-count = Geben Sie einen Zeitpunkt für alle früheren Geheimnisse an oder je einen.
+signed-until-late = Ein früheres Geheimnis gilt höchstens noch eine Woche.

@@ -1,0 +1,17 @@
+method = Signature (Standard Webhooks)
+notes = Every request is signed, so the receiver can tell that it comes from you and that nobody has changed it. Nothing secret travels with it.
+signed-secret = Secret
+signed-secret-help = Begins with whsec_ (the receiver has the same) or with whsk_ (the receiver has the public half, which begins with whpk_).
+signed-old-secrets = Earlier secrets
+signed-old-secrets-help = While receivers change to a new secret: those before it, with spaces between them. They sign as well until their time is over.
+signed-old-until = Earlier secrets hold until
+signed-old-until-help = Such as 2026-12-31T12:00:00Z, one week from now at the latest. One time for all of them, or one for each with spaces between.
+signed-prefix = A secret begins with whsec_ or whsk_.
+signed-public = This is the public half of a key, which belongs to the receiver. Enter the half that begins with whsk_.
+signed-base64 = What follows whsec_ or whsk_ has to be base64, as it was given out. Something is missing, or there is too much of it.
+signed-length = A secret that begins with whsec_ holds 24 to 64 bytes.
+signed-pair = A key that begins with whsk_ holds 32 or 64 bytes, the last 32 of 64 being its own public half.
+signed-too-many = There are at most 4 earlier secrets. Remove the oldest.
+signed-until-format = Write each time as 2026-12-31T12:00:00Z.
+signed-until-count = Enter one time for all earlier secrets, or one time for each.
+signed-until-late = An earlier secret holds for one more week at most.

@@ -1,0 +1,17 @@
+method = Firma (Standard Webhooks)
+notes = Cada petición va firmada: el destinatario comprueba que viene de usted y que nadie la ha cambiado. El secreto en sí nunca se envía.
+signed-secret = Secreto
+signed-secret-help = Empieza por whsec_ (el destinatario tiene el mismo) o por whsk_ (el destinatario tiene la mitad pública, que empieza por whpk_).
+signed-old-secrets = Secretos anteriores
+signed-old-secrets-help = Mientras los destinatarios cambian al secreto nuevo: los anteriores, separados por espacios. También firman hasta que vencen.
+signed-old-until = Los secretos anteriores valen hasta
+signed-old-until-help = Por ejemplo 2026-12-31T12:00:00Z, como mucho una semana a partir de ahora. Una fecha para todos, o una para cada uno, separadas por espacios.
+signed-prefix = Un secreto empieza por whsec_ o whsk_.
+signed-public = Es la mitad pública de una clave, la que corresponde al destinatario. Escriba la mitad que empieza por whsk_.
+signed-base64 = Lo que sigue a whsec_ o whsk_ debe estar en base64, tal como lo recibió. Falta algo o sobra algo.
+signed-length = Un secreto que empieza por whsec_ contiene de 24 a 64 bytes.
+signed-pair = Una clave que empieza por whsk_ contiene 32 o 64 bytes; los últimos 32 de 64 son su propia mitad pública.
+signed-too-many = Puede haber 4 secretos anteriores como máximo. Quite el más antiguo.
+signed-until-format = Escriba cada fecha como 2026-12-31T12:00:00Z.
+signed-until-count = Indique una fecha para todos los secretos anteriores, o una para cada uno.
+signed-until-late = Un secreto anterior vale una semana más como máximo.

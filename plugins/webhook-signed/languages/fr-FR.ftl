@@ -1,0 +1,17 @@
+method = Signature (Standard Webhooks)
+notes = Chaque requête est signée : le destinataire voit qu’elle vient de vous et que personne ne l’a modifiée. Le secret lui-même n’est jamais transmis.
+signed-secret = Secret
+signed-secret-help = Commence par whsec_ (le destinataire a le même) ou par whsk_ (le destinataire a la moitié publique, qui commence par whpk_).
+signed-old-secrets = Anciens secrets
+signed-old-secrets-help = Pendant que les destinataires passent au nouveau secret : les précédents, séparés par des espaces. Ils signent aussi jusqu’à leur échéance.
+signed-old-until = Les anciens secrets valent jusqu’au
+signed-old-until-help = Par exemple 2026-12-31T12:00:00Z, au plus une semaine à partir de maintenant. Une date pour tous, ou une pour chacun, séparées par des espaces.
+signed-prefix = Un secret commence par whsec_ ou whsk_.
+signed-public = C’est la moitié publique d’une clé, celle du destinataire. Saisissez la moitié qui commence par whsk_.
+signed-base64 = Ce qui suit whsec_ ou whsk_ doit être en base64, tel que vous l’avez reçu. Il manque quelque chose, ou il y en a trop.
+signed-length = Un secret qui commence par whsec_ contient de 24 à 64 octets.
+signed-pair = Une clé qui commence par whsk_ contient 32 ou 64 octets ; les 32 derniers de 64 sont sa propre moitié publique.
+signed-too-many = Il y a au plus 4 anciens secrets. Retirez le plus ancien.
+signed-until-format = Écrivez chaque date comme 2026-12-31T12:00:00Z.
+signed-until-count = Indiquez une date pour tous les anciens secrets, ou une pour chacun.
+signed-until-late = Un ancien secret vaut encore une semaine au plus.

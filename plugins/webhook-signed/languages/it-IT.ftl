@@ -1,0 +1,17 @@
+method = Firma (Standard Webhooks)
+notes = Ogni richiesta è firmata: il destinatario riconosce che viene da voi e che nessuno l’ha modificata. Il segreto stesso non viene mai trasmesso.
+signed-secret = Segreto
+signed-secret-help = Comincia con whsec_ (il destinatario ha lo stesso) o con whsk_ (il destinatario ha la metà pubblica, che comincia con whpk_).
+signed-old-secrets = Segreti precedenti
+signed-old-secrets-help = Mentre i destinatari passano al nuovo segreto: quelli precedenti, separati da spazi. Firmano anch’essi fino alla loro scadenza.
+signed-old-until = I segreti precedenti valgono fino al
+signed-old-until-help = Per esempio 2026-12-31T12:00:00Z, al massimo una settimana da adesso. Una data per tutti, o una per ciascuno, separate da spazi.
+signed-prefix = Un segreto comincia con whsec_ o whsk_.
+signed-public = Questa è la metà pubblica di una chiave, che spetta al destinatario. Inserite la metà che comincia con whsk_.
+signed-base64 = Ciò che segue whsec_ o whsk_ deve essere in base64, così come l’avete ricevuto. Manca qualcosa, oppure c’è qualcosa di troppo.
+signed-length = Un segreto che comincia con whsec_ contiene da 24 a 64 byte.
+signed-pair = Una chiave che comincia con whsk_ contiene 32 o 64 byte; gli ultimi 32 di 64 sono la sua metà pubblica.
+signed-too-many = I segreti precedenti sono al massimo 4. Togliete il più vecchio.
+signed-until-format = Scrivete ogni data come 2026-12-31T12:00:00Z.
+signed-until-count = Indicate una data per tutti i segreti precedenti, o una per ciascuno.
+signed-until-late = Un segreto precedente vale al massimo ancora una settimana.

@@ -1,0 +1,17 @@
+method = Handtekening (Standard Webhooks)
+notes = Elk verzoek wordt ondertekend, zodat de ontvanger ziet dat het van u komt en dat niemand het heeft veranderd. Het geheim zelf wordt nooit meegestuurd.
+signed-secret = Geheim
+signed-secret-help = Begint met whsec_ (de ontvanger heeft hetzelfde) of met whsk_ (de ontvanger heeft de openbare helft, die met whpk_ begint).
+signed-old-secrets = Eerdere geheimen
+signed-old-secrets-help = Zolang ontvangers overstappen op een nieuw geheim: de vorige, gescheiden door spaties. Tot hun tijd voorbij is, ondertekenen ze ook.
+signed-old-until = Eerdere geheimen gelden tot
+signed-old-until-help = Bijvoorbeeld 2026-12-31T12:00:00Z, hooguit een week vanaf nu. Eén tijdstip voor allemaal, of één per geheim, gescheiden door spaties.
+signed-prefix = Een geheim begint met whsec_ of whsk_.
+signed-public = Dit is de openbare helft van een sleutel, die bij de ontvanger hoort. Vul de helft in die met whsk_ begint.
+signed-base64 = Na whsec_ of whsk_ moet base64 volgen, zoals u het hebt ontvangen. Er ontbreekt iets, of er staat te veel.
+signed-length = Een geheim dat met whsec_ begint, bevat 24 tot 64 bytes.
+signed-pair = Een sleutel die met whsk_ begint, bevat 32 of 64 bytes; de laatste 32 van 64 zijn de eigen openbare helft.
+signed-too-many = Er zijn hooguit 4 eerdere geheimen mogelijk. Verwijder het oudste.
+signed-until-format = Schrijf elk tijdstip als 2026-12-31T12:00:00Z.
+signed-until-count = Vul één tijdstip in voor alle eerdere geheimen, of één per geheim.
+signed-until-late = Een eerder geheim geldt hooguit nog een week.
