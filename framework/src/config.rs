@@ -22,6 +22,7 @@ mod error;
 mod plugins;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub const FILE_NAME: &str = "switchboard.toml";
 pub struct Config {
     /// What the host's HTTP client may reach.
     pub egress: EgressConfig,
+    /// Where tasks, events and webhooks are stored.
+    pub store: StoreConfig,
     /// How deferred tasks are run and retried.
     pub deferred: DeferredConfig,
     /// How long things are kept after they have ended.
@@ -81,6 +84,32 @@ pub struct EgressConfig {
 impl Default for EgressConfig {
     fn default() -> Self {
         Self { allow: Vec::new(), http: true, connect_timeout: Duration::from_secs(5), response_limit_bytes: 64 * 1024 }
+    }
+}
+
+/// The section `[store]`.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StoreConfig {
+    /// URL of a PostgreSQL database, `postgres://user:password@host:port/database`, which hosts with data folders of their
+    /// own can share. `?schema=` names the schema, `switchboard` by default, and `sslmode=require` asks for TLS. Without a
+    /// URL, which is the default, the store is the file `switchboard.db` in the data folder.
+    pub url: Option<String>,
+}
+
+impl StoreConfig {
+    /// Returns a configuration with a URL.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: Some(url.into()) }
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig").field("url", &self.url.as_ref().map(|_| "...")).finish()
     }
 }
 

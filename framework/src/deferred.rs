@@ -11,6 +11,7 @@
 
 mod engine;
 mod executor;
+mod halt;
 mod housekeeping;
 mod intake;
 mod outcomes;

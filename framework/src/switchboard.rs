@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::bulks::Bulks;
 use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, StoreConfig};
 use crate::core::Core;
 use crate::deferred::{self, Deferred};
 use crate::dispatcher::CHANNEL;
@@ -27,7 +27,7 @@ use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
 use crate::schedules::Schedules;
-use crate::store::{SqliteStore, Store, StoreOpenError};
+use crate::store::{self, CRASH_LIMIT, StoreOpenError};
 use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
 use crate::webhooks::{Watcher, Webhooks};
@@ -35,9 +35,6 @@ use crate::work::TaskWork;
 
 /// Threads of the asynchronous runtime. They only wait and hand on; the work is on the network.
 const ASYNC_THREADS: usize = 2;
-
-/// A task that was running in this many crashes becomes a dead letter.
-const CRASH_LIMIT: u32 = 3;
 
 /// Which deferred tasks a host works on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +56,7 @@ pub struct SwitchboardBuilder {
     work_on: WorkOn,
     watch: bool,
     config: Option<Config>,
+    store: Option<StoreConfig>,
     built_ins: Vec<Arc<Minicomponent>>,
     outboxes: Vec<Outbox>,
 }
@@ -85,6 +83,12 @@ impl SwitchboardBuilder {
     /// Takes the events that the application writes into an outbox in a database of its own. May be called for several.
     pub fn outbox(mut self, outbox: Outbox) -> Self {
         self.outboxes.push(outbox);
+        self
+    }
+
+    /// Says where the store is, in place of the configuration's section `[store]`.
+    pub fn store(mut self, store: StoreConfig) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -147,24 +151,25 @@ impl Switchboard {
             work_on: WorkOn::default(),
             watch: true,
             config: None,
+            store: None,
             built_ins: Vec::new(),
             outboxes: Vec::new(),
         }
     }
 
     fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
-        let SwitchboardBuilder { data, work_on, watch, config, mut built_ins, outboxes } = builder;
+        let SwitchboardBuilder { data, work_on, watch, config, store, mut built_ins, outboxes } = builder;
         // A plugin can change the current folder of the process; the data must not move with it.
         let data = std::path::absolute(&data).unwrap_or(data);
         let folder = |name: &str| make_folder(data.join(name));
         make_folder(data.clone())?;
-        let config = match config {
+        let mut config = match config {
             Some(config) => config,
             None => Config::load(&data).map_err(|source| OpenError::Config { source })?,
         };
+        config.store = store.unwrap_or(config.store);
         // The store comes before everything that writes: it holds the folder's lock.
-        let store = SqliteStore::open(&data.join("switchboard.db")).map_err(|source| OpenError::Store { source })?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store = store::open(&config.store, &data).map_err(|source| OpenError::Store { source })?;
         let logs = folder("logs")?;
         let log = ChannelLog::open(&logs, config.log.effective_level())
             .map_err(|source| OpenError::Log { path: logs, source: Box::new(source) })?;

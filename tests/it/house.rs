@@ -57,7 +57,14 @@ fn every_crate_depends_only_on_what_its_place_allows() {
             "plugin-api" => &[],
             "plugin-api/test-host" => &["switchboard-plugin-api"],
             "framework/server" => &["switchboard"],
-            "tests" => &["fixture-services", "switchboard", "switchboard-plugin-api", "switchboard-test-host"],
+            "tests" => &[
+                "fixture-services",
+                "switchboard",
+                "switchboard-plugin-api",
+                "switchboard-test-host",
+                "switchboard-test-postgres",
+            ],
+            "tests/postgres" => &[],
             "framework/examples/hotel-long-stay" => &["hotel-triggers", "switchboard-plugin-api"],
             "framework/examples/hotel-triggers" => &["switchboard-plugin-api"],
             folder if folder == "framework" || folder.starts_with("plugins/") || folder.starts_with("tests/") => {
@@ -66,7 +73,7 @@ fn every_crate_depends_only_on_what_its_place_allows() {
             folder => panic!("`{}` in `{folder}` has no place in the house", house.name),
         };
         let for_tests: &[&str] = match house.folder.to_str().unwrap() {
-            "framework" => &["hotel-long-stay", "hotel-triggers"],
+            "framework" => &["hotel-long-stay", "hotel-triggers", "switchboard-test-postgres"],
             folder if folder.starts_with("plugins") => &["switchboard-test-host"],
             _ => &[],
         };
@@ -83,7 +90,7 @@ fn a_plugin_author_gets_no_http_client_no_runtime_and_no_database() {
     let tree = cargo(&["tree", "-p", "switchboard-plugin-api", "-e", "normal", "--prefix", "none", "--format", "{p}"]);
     let crates: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(crates.contains(&"abi_stable"), "{tree}");
-    for heavy in ["reqwest", "hyper", "tokio", "rusqlite", "libsqlite3-sys", "rustls", "openssl"] {
+    for heavy in ["reqwest", "hyper", "tokio", "rusqlite", "libsqlite3-sys", "tokio-postgres", "rustls", "openssl"] {
         assert!(!crates.contains(&heavy), "`{heavy}` is in\n{tree}");
     }
 }

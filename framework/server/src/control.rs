@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
+use switchboard::config::StoreConfig;
 use switchboard::store::{self, StoreOpenError};
-use switchboard::{OpenError, Switchboard, WorkOn};
+use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
 
 use crate::command::{self, Command, Reply};
 use crate::exit::{self, CommandFailed};
@@ -57,7 +58,7 @@ pub(crate) fn perform(data: &Path, command: Command) -> Result<Reply> {
         if let Some(door) = open_door(data)? {
             return door.send(command);
         }
-        match Switchboard::builder(data).work_on(work_on).watch(false).open() {
+        match host(data).work_on(work_on).watch(false).open() {
             Ok(host) => return command::execute(&host, command),
             Err(OpenError::Store { source: StoreOpenError::InUse { .. } }) if Instant::now() < deadline => {
                 std::thread::park_timeout(PAUSE);
@@ -65,6 +66,21 @@ pub(crate) fn perform(data: &Path, command: Command) -> Result<Reply> {
             Err(error) => return Err(open_failed(error)),
         }
     }
+}
+
+/// Returns a builder for a host on the data folder, with the store that the environment names.
+pub(crate) fn host(data: &Path) -> SwitchboardBuilder {
+    let builder = Switchboard::builder(data);
+    match store_of_environment() {
+        Some(store) => builder.store(store),
+        None => builder,
+    }
+}
+
+/// Returns the store that the environment names in place of the one in the configuration.
+pub(crate) fn store_of_environment() -> Option<StoreConfig> {
+    let url = std::env::var("SWITCHBOARD_STORE_URL").ok()?;
+    (!url.is_empty()).then(|| StoreConfig::at(url))
 }
 
 /// Turns an error of opening into one with an exit code.

@@ -168,7 +168,7 @@ impl Session {
             }
             return Ok(());
         }
-        match Switchboard::open(&self.data) {
+        match control::host(&self.data).open() {
             Ok(host) => {
                 let host = Arc::new(host);
                 let text = format!("no host runs on {}: this command is one until it ends", self.data.display());

@@ -14,7 +14,11 @@ pub(crate) const NOT_DELIVERED: u8 = 3;
 pub(crate) const MISSING: u8 = 4;
 
 /// The table for the help text.
-pub(crate) const HELP: &str = "Exit codes:
+pub(crate) const HELP: &str = "Environment:
+  SWITCHBOARD_DATA       the data folder
+  SWITCHBOARD_STORE_URL  a PostgreSQL database for the store, in place of the file in the data folder
+
+Exit codes:
   0  done
   1  failed: files, store, network, another host in the way, or a damaged store (store check)
   2  the command line, or something that it names, cannot be used

@@ -23,7 +23,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 /// Runs the host on `data` with its HTTP server on `listen`.
 pub(crate) fn run(data: &Path, listen: SocketAddr) -> Result<ExitCode> {
     output::keep_from_plugins();
-    let host = Arc::new(Switchboard::open(data).map_err(control::open_failed)?);
+    let host = Arc::new(control::host(data).open().map_err(control::open_failed)?);
     raise_open_files(host.config().deferred.concurrency);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);

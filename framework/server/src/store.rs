@@ -9,10 +9,12 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
 use switchboard::clock::Clock;
+use switchboard::config::{Config, StoreConfig};
 use switchboard::error::Chain;
-use switchboard::store::{self, Care, SqliteStore, TaskStore, Timestamp};
+use switchboard::store::{self, Timestamp};
 
 use crate::command::Reply;
+use crate::control;
 use crate::exit::{CommandFailed, FAILED};
 
 #[derive(Subcommand)]
@@ -38,23 +40,26 @@ pub(crate) enum Store {
 }
 
 pub(crate) fn run(data: &Path, command: &Store) -> Result<Reply> {
-    let path = data.join("switchboard.db");
+    let config = match control::store_of_environment() {
+        Some(config) => config,
+        None => Config::load(data).map_err(failed)?.store,
+    };
     match command {
-        Store::Check => check(&path),
-        Store::Backup { file } => backup(&path, file),
-        Store::Export { file } => export(&path, file),
-        Store::Import { file } => import(data, &path, file),
+        Store::Check => check(&config, data),
+        Store::Backup { file } => backup(&config, data, file),
+        Store::Export { file } => export(&config, data, file),
+        Store::Import { file } => import(&config, data, file),
     }
 }
 
-fn check(path: &Path) -> Result<Reply> {
-    let store = open_to_read(path)?;
+fn check(config: &StoreConfig, data: &Path) -> Result<Reply> {
+    let store = store::open_to_read(config, data).map_err(failed)?;
     let found = store.check().map_err(failed)?;
     if !found.is_empty() {
         let remedy = format!(
-            "when the file is damaged, stop the host and put a backup in the place of `{}`; records that contradict each \
+            "when the store is damaged, stop every host and put a backup in the place of {}; records that contradict each \
              other are a fault of Switchboard and worth a report",
-            path.display()
+            place(config, data)
         );
         let text = format!("{}\n{remedy}", found.join("\n"));
         let mut reply = Reply::new(json!({ "well": false, "found": found, "remedy": remedy }), text)?;
@@ -66,31 +71,37 @@ fn check(path: &Path) -> Result<Reply> {
     Reply::new(json!({ "well": true, "found": [], "tasks": tasks }), format!("the store is well; it has {tasks} tasks"))
 }
 
-fn backup(path: &Path, file: &Path) -> Result<Reply> {
-    open_to_read(path)?.backup(file).map_err(failed)?;
+/// Names the store for people.
+fn place(config: &StoreConfig, data: &Path) -> String {
+    match config.url {
+        None => format!("`{}`", data.join("switchboard.db").display()),
+        Some(_) => "the database".to_owned(),
+    }
+}
+
+fn backup(config: &StoreConfig, data: &Path, file: &Path) -> Result<Reply> {
+    store::open_to_read(config, data).map_err(failed)?.backup(file).map_err(failed)?;
     let bytes = std::fs::metadata(file)?.len();
     let text = format!("copied the store to {}, {bytes} bytes", file.display());
     Reply::new(json!({ "file": file, "bytes": bytes }), text)
 }
 
-fn export(path: &Path, file: &Path) -> Result<Reply> {
+fn export(config: &StoreConfig, data: &Path, file: &Path) -> Result<Reply> {
     let now = Timestamp(Clock::system().now());
-    let records = store::export(&open_to_read(path)?, file, now).map_err(failed)?;
+    let store = store::open_to_read(config, data).map_err(failed)?;
+    let records = store::export(&*store, file, now).map_err(failed)?;
     let secrets = "it has the webhooks' secrets in plain text, and only its owner can read it";
     let text = format!("exported {records} records to {}: {secrets}", file.display());
     Reply::new(json!({ "file": file, "records": records, "has_secrets": true }), text)
 }
 
-fn import(data: &Path, path: &Path, file: &Path) -> Result<Reply> {
+fn import(config: &StoreConfig, data: &Path, file: &Path) -> Result<Reply> {
     std::fs::create_dir_all(data)?;
-    let store = SqliteStore::open(path).map_err(failed)?;
-    let records = store::import(&store, file).map_err(failed)?;
-    let text = format!("imported {records} records into {}", data.display());
+    let store = store::open(config, data).map_err(failed)?;
+    let records = store::import(&*store, file).map_err(failed)?;
+    store.close();
+    let text = format!("imported {records} records into {}", place(config, data));
     Reply::new(json!({ "records": records }), text)
-}
-
-fn open_to_read(path: &Path) -> Result<SqliteStore> {
-    SqliteStore::open_to_read(path).map_err(failed)
 }
 
 fn failed(error: impl std::error::Error + 'static) -> anyhow::Error {

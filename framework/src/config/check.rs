@@ -18,7 +18,7 @@ use unic_langid::LanguageIdentifier;
 
 use super::{
     Config, ConfigError, DeferredConfig, EgressConfig, HumanDuration, LanguagesConfig, LoadingConfig, LogConfig,
-    RetentionConfig, duration,
+    RetentionConfig, StoreConfig, duration,
 };
 
 const MAX_SCHEDULE: usize = 20;
@@ -141,6 +141,7 @@ impl Source<'_> {
         let problems = [
             ("egress.connect_timeout", outside_time(egress.connect_timeout, Duration::from_millis(100)..=seconds(60))),
             ("egress.response_limit_bytes", outside(egress.response_limit_bytes, 0..=16 * 1024 * 1024)),
+            ("store.url", foreign_url(config.store.url.as_deref())),
             ("deferred.threads", outside(deferred.threads, 1..=256)),
             ("deferred.concurrency", outside(deferred.concurrency, 1..=65_536)),
             ("deferred.per_webhook", outside(deferred.per_webhook, 1..=65_536)),
@@ -183,6 +184,12 @@ pub(crate) fn schedule_problem(delays: &[Duration]) -> Option<String> {
         let sum = delays.iter().try_fold(Duration::ZERO, add);
         sum.is_none().then(|| "is longer than 7 days in all".to_owned())
     })
+}
+
+fn foreign_url(url: Option<&str>) -> Option<String> {
+    let known = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    // Not the value itself: it may hold a password.
+    url.filter(|url| !known(url)).map(|_| "is no URL that begins with `postgres://`".to_owned())
 }
 
 /// Returns the name, inside `table`, of the innermost key whose value contains `span`.
@@ -229,6 +236,7 @@ fn keys_of_section(section: &str) -> Option<&'static [&'static str]> {
         "loading" => Some(keys_of::<LoadingConfig>()),
         "log" => Some(keys_of::<LogConfig>()),
         "languages" => Some(keys_of::<LanguagesConfig>()),
+        "store" => Some(keys_of::<StoreConfig>()),
         _ => None,
     }
 }

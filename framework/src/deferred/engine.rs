@@ -25,7 +25,7 @@ use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::runtime::AsyncRuntime;
 use crate::store::{
-    AcceptedTask, Claimed, KeyPolicy, Lane, Lease, NewTask, Store, StoreError, TaskHead, TaskId, Timestamp,
+    AcceptedTask, Change, Claimed, KeyPolicy, Lane, Lease, NewTask, Store, StoreError, TaskHead, TaskId, Timestamp,
 };
 
 /// How the engine works.
@@ -119,6 +119,10 @@ enum Message {
     /// Somebody asks how the keys stand.
     Keys(Sender<Vec<KeyView>>),
     PluginsChanged,
+    /// Others did something to the store.
+    Store(Change),
+    /// What this host held was given up.
+    GaveUp(Result<(), StoreError>),
     /// There is something to see elsewhere: the host stops.
     Wake,
 }
@@ -129,7 +133,7 @@ pub(crate) struct Deferred {
     messages: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// A host that works only on its own announcements keeps no house.
-    housekeeping: Option<Housekeeping>,
+    housekeeping: Option<Arc<Housekeeping>>,
 }
 
 impl Deferred {
@@ -157,8 +161,6 @@ impl Deferred {
         });
         let (messages, inbox) = unbounded();
         let pool = Pool::start(settings.limits.threads, &shared, &messages)?;
-        let mut keeper = Keeper::new(&settings, &shared, pool, runtime, (messages.clone(), inbox));
-        let thread = std::thread::Builder::new().name("switchboard-scheduler".into()).spawn(move || keeper.work())?;
         let housekeeping = if settings.whole_store {
             let made = messages.clone();
             let tell = move |one| {
@@ -168,10 +170,13 @@ impl Deferred {
                     Made::Lanes(lanes) => Message::Spilled(lanes),
                 });
             };
-            Some(Housekeeping::start(Arc::clone(&shared), settings.kept, tell)?)
+            Some(Arc::new(Housekeeping::start(Arc::clone(&shared), settings.kept, tell)?))
         } else {
             None
         };
+        let mut keeper = Keeper::new(&settings, &shared, pool, runtime, (messages.clone(), inbox));
+        keeper.housekeeping.clone_from(&housekeeping);
+        let thread = std::thread::Builder::new().name("switchboard-scheduler".into()).spawn(move || keeper.work())?;
         Ok(Self { shared, messages, thread: Mutex::new(Some(thread)), housekeeping })
     }
 

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use switchboard_plugin_api::{ErrorKind, PluginError};
-use tokio::sync::watch;
 
 use super::engine::Shared;
+use super::halt::{STOPPED, Signal};
 use super::retry::{RetryPolicy, asked_wait};
 use super::scheduler::Verdict;
 use super::{CHANNEL, Ending, Outcome, TaskOutcome};
@@ -52,8 +51,8 @@ impl Ended {
 }
 
 impl Shared {
-    /// Runs the task of an asynchronous handler. `stop` turns true when the host can wait no longer.
-    pub(super) async fn run_async(self: Arc<Self>, head: TaskHead, mut stop: watch::Receiver<bool>) -> Ended {
+    /// Runs the task of an asynchronous handler, until `signal` says that it has to end.
+    pub(super) async fn run_async(self: Arc<Self>, head: TaskHead, mut signal: Signal) -> Ended {
         let started = match self.store.start(head.id, self.now()).await {
             Ok(Some(started)) => Arc::new(started),
             Ok(None) => return Ended::gone(head),
@@ -69,7 +68,7 @@ impl Shared {
         let attempted = tokio::select! {
             biased;
             // The handler's future is dropped.
-            _ = stop.wait_for(|stop| *stop) => Attempted::Interrupted,
+            why = signal.ended() => Attempted::Interrupted(why),
             outcome = work => outcome.map_or(Attempted::NotCalled, Attempted::Ended),
         };
         let end = self.end(&started, attempted);
@@ -78,7 +77,7 @@ impl Shared {
                 Ok(applied) => return self.told(head, &started, &end, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
-                    if *stop.borrow() {
+                    if signal.is_stopped() {
                         return Ended::gone(head);
                     }
                     tokio::time::sleep(STORE_RETRY).await;
@@ -88,7 +87,7 @@ impl Shared {
     }
 
     /// Runs the task of a synchronous handler in this thread.
-    pub(super) fn run_sync(&self, head: TaskHead, cancelled: &Arc<AtomicBool>, stop: &watch::Receiver<bool>) -> Ended {
+    pub(super) fn run_sync(&self, head: TaskHead, signal: &Signal) -> Ended {
         let started = match self.store.start(head.id, self.now()).wait() {
             Ok(Some(started)) => started,
             Ok(None) => return Ended::gone(head),
@@ -101,20 +100,20 @@ impl Shared {
             }
         };
         self.in_threads().insert(head.id, started.lease);
-        let attempted = if *stop.borrow() {
+        let attempted = if signal.is_cancelled() {
             // Whoever gives back what is in the threads may have looked already.
-            Attempted::Interrupted
+            Attempted::Interrupted(signal.why())
         } else {
             // The handler's own panics are caught in the plugin; this one is for the host's.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, Arc::clone(cancelled))))
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, signal.cancelled())))
                 .unwrap_or_else(|_| Some(Outcome::failed(PluginError::retryable("the host failed inside"))));
             outcome.map_or(Attempted::NotCalled, Attempted::Ended)
         };
         self.in_threads().remove(&head.id);
         let attempted = match attempted {
             // A handler that heard of the stop and gave up has made no attempt.
-            Attempted::Ended(outcome) if cancelled.load(Ordering::Relaxed) && outcome.is_interruption() => {
-                Attempted::Interrupted
+            Attempted::Ended(outcome) if signal.is_cancelled() && outcome.is_interruption() => {
+                Attempted::Interrupted(signal.why())
             }
             attempted => attempted,
         };
@@ -124,7 +123,7 @@ impl Shared {
                 Ok(applied) => return self.told(head, &started, &end, applied),
                 Err(error) => {
                     self.cannot_finish(&head, &error);
-                    if *stop.borrow() {
+                    if signal.is_stopped() {
                         return Ended::gone(head);
                     }
                     std::thread::park_timeout(STORE_RETRY);
@@ -137,7 +136,7 @@ impl Shared {
     pub(super) fn give_back(&self) {
         let left: Vec<_> = self.in_threads().drain().collect();
         for (id, lease) in left {
-            let given = self.store.finish(id, lease, Ending::Release, interrupted(self.now())).wait();
+            let given = self.store.finish(id, lease, Ending::Release, interrupted(self.now(), STOPPED)).wait();
             if let Err(error) = given {
                 log::error!(logger: self.log, target: CHANNEL, task = id.to_string(), error = Chain(&error).to_string();
                     "an interrupted task cannot be given back; it is found at the next start");
@@ -158,7 +157,7 @@ impl Shared {
                 written: outcome.attempt_result(now),
                 called: true,
             },
-            Attempted::Interrupted => End::released(interrupted(now), true),
+            Attempted::Interrupted(why) => End::released(interrupted(now, why), true),
             Attempted::NotCalled => End::released(not_called(now), false),
         }
     }
@@ -283,15 +282,15 @@ fn verdict(started: &Started, outcome: &Outcome) -> Verdict {
 /// What became of an attempt.
 enum Attempted {
     Ended(Outcome),
-    /// The host stops and cannot wait for it.
-    Interrupted,
+    /// The host cannot wait for it, with the reason.
+    Interrupted(&'static str),
     /// The handler was removed or suspended after the scheduler had looked: the task waits for it.
     NotCalled,
 }
 
-/// What is written down about an attempt that a stop of the host interrupted.
-fn interrupted(now: Timestamp) -> AttemptResult {
-    not_made(now, INTERRUPTED, "the host stopped while the attempt was made")
+/// What is written down about an attempt that the host interrupted.
+fn interrupted(now: Timestamp, why: &str) -> AttemptResult {
+    not_made(now, INTERRUPTED, why)
 }
 
 /// What is written down about an attempt whose handler could not be called.

@@ -69,6 +69,11 @@ impl Intake {
         self.held.fetch_sub(count, Ordering::Relaxed);
     }
 
+    /// Forgets which keys have tasks in the store that nobody holds.
+    pub(super) fn forget_spilled(&self) {
+        self.spilled.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(super) fn set_spilled(&self, key: &str, spilled: bool) {
         let known = self.spilled.read().unwrap_or_else(PoisonError::into_inner).contains(key);
         if known == spilled {

@@ -376,9 +376,31 @@ impl Scheduler {
         heads
     }
 
+    /// Forgets every task that does not run, and returns how many that were.
+    pub(crate) fn forget_waiting(&mut self) -> usize {
+        let count = self.known.len() - self.running.len();
+        let keys: Vec<Key> = self.queues.keys().cloned().collect();
+        for key in keys {
+            let Some(queue) = self.queues.get_mut(&key) else { continue };
+            let len = queue.len();
+            drop(queue.take_last(len));
+            self.shortened(&key, len);
+            self.forget_if_idle(&key);
+        }
+        self.timers.clear();
+        self.homeless.clear();
+        self.known.retain(|_, place| *place == Place::Running);
+        count
+    }
+
     /// Returns how many tasks run.
     pub(crate) fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// Returns the policies of keys.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = (&str, &KeyPolicy)> {
+        self.policies.iter().map(|(key, policed)| (&**key, &policed.policy))
     }
 
     /// Sets what holds for a key.

@@ -1,6 +1,8 @@
 //! The behaviour that every engine has, as one suite.
 
 mod care;
+#[cfg(feature = "postgres")]
+pub(crate) mod hosts;
 
 pub(crate) use care::move_everything;
 
@@ -47,9 +49,12 @@ const CASES: &[Case] = &[
 /// Runs every case on a fresh store.
 pub(crate) fn run(fresh: Fresh<'_>) {
     for (name, case) in CASES.iter().chain(care::CASES) {
-        let (store, _alive) = fresh();
+        let (store, alive) = fresh();
         let _named = Named(name);
         case(&*store);
+        // The store first: what outlives it may be its folder or its schema.
+        drop(store);
+        drop(alive);
     }
 }
 

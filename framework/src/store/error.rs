@@ -17,6 +17,14 @@ pub enum StoreError {
         /// What the database said.
         source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The database server does not answer. New work is refused until it does.
+    #[error("the database `{database}` does not answer: new work is refused until it does")]
+    Unreachable {
+        /// The database, without its password.
+        database: String,
+        /// What the connection said.
+        source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The database could not read.
     #[error("the store cannot be read")]
     Read {
@@ -90,6 +98,56 @@ pub enum StoreOpenError {
         path: PathBuf,
         /// What is wrong with it.
         found: String,
+    },
+    /// The URL of the store cannot be used.
+    #[error("the setting `store.url` cannot be used: {reason}")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database server cannot be used.
+    #[error(
+        "the database `{database}` cannot be opened: check that the server runs, and the user, password and database in `store.url`"
+    )]
+    Server {
+        /// The database, without its password.
+        database: String,
+        /// What the server said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database server is too old.
+    #[error(
+        "the database `{database}` is on PostgreSQL {found}, and has to be on {known} or newer; it was not changed"
+    )]
+    OldServer {
+        /// The database, without its password.
+        database: String,
+        /// Its version.
+        found: i32,
+        /// The oldest that can be used.
+        known: i32,
+    },
+    /// The schema is not ours.
+    #[error(
+        "the schema `{schema}` of the database `{database}` belongs to another program: name a schema of its own, such as `?schema=switchboard`, in `store.url`; it was not changed"
+    )]
+    ForeignSchema {
+        /// The database, without its password.
+        database: String,
+        /// The schema.
+        schema: String,
+    },
+    /// The schema was made by a newer version.
+    #[error(
+        "the store `{database}` has schema version {found}, this version knows up to {known}: update Switchboard; it was not changed"
+    )]
+    NewerSchema {
+        /// The database, without its password.
+        database: String,
+        /// Its schema version.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
     },
     /// The file cannot be read or set up.
     #[error("the store `{}` cannot be opened: check its rights and the free space, or restore it from a backup", path.display())]

@@ -112,13 +112,17 @@ pub(crate) fn run(fresh: Fresh<'_>) {
         Config { cases: if std::env::var_os("PROPTEST_CASES").is_some() { cases.cases } else { CASES }, ..cases };
     let sequence = proptest::collection::vec(operation(), 1..LENGTH);
     let tried = TestRunner::new(cases).run(&sequence, |sequence| {
-        let (store, _alive) = fresh();
+        let (store, alive) = fresh();
         let mut both = Both { store: &*store, model: Model::default() };
         for operation in sequence {
             both.perform(&operation)?;
             both.compare()?;
         }
-        both.check()
+        both.check()?;
+        // The store first: what outlives it may be its folder or its schema.
+        drop(store);
+        drop(alive);
+        Ok(())
     });
     if let Err(error) = tried {
         panic!("{error}");

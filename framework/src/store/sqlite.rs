@@ -7,7 +7,6 @@ mod bulk;
 mod care;
 #[cfg(test)]
 mod earlier;
-mod lock;
 mod log_file;
 mod policy;
 mod prune;
@@ -21,17 +20,16 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 
-pub use lock::holder;
-
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkId, BulkState, BulkStep, BulkStore, Care, Claimed,
-    Ending, Event, EventId, Lane, Lease, NewBulk, NewWebhook, OwnerId, PluginValueStore, Receipt, Record, Records,
-    Recovered, Retention, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task, TaskCounts,
-    TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
+    Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkId, BulkState, BulkStep, BulkStore, Care, Change,
+    Claimed, Ending, Event, EventId, Lane, Lease, NewBulk, NewWebhook, OwnerId, PluginValueStore, Receipt, Record,
+    Records, Recovered, Retention, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task,
+    TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
 };
-use lock::FolderLock;
+use crate::store::lock::FolderLock;
 use writer::{Sync, Writer};
 
 /// Most idle connections for reading that are kept.
@@ -121,6 +119,10 @@ impl TaskStore for SqliteStore {
 
     fn unhold(&self, tasks: Vec<TaskId>) -> Receipt<()> {
         self.writer.submit(Sync::Process, move |connection| write::unhold(connection, &tasks))
+    }
+
+    fn unhold_all(&self) -> Receipt<()> {
+        self.writer.submit(Sync::Process, write::unhold_all)
     }
 
     fn promote(&self, now: Timestamp, limit: u32) -> Receipt<Vec<Lane>> {
@@ -307,6 +309,11 @@ impl Care for SqliteStore {
 }
 
 impl Store for SqliteStore {
+    fn changes(&self) -> Receiver<Change> {
+        // Nobody else writes to the file.
+        crossbeam_channel::never()
+    }
+
     fn close(&self) {
         // The writer last: whoever closes the file last moves the log into it.
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -26,6 +26,8 @@ pub trait TaskStore: Send + Sync + sealed::Sealed {
     fn claim(&self, lanes: Vec<Lane>, per_lane: u32) -> Receipt<Vec<Claimed>>;
     /// Gives up tasks that this host holds and does not run.
     fn unhold(&self, tasks: Vec<TaskId>) -> Receipt<()>;
+    /// Gives up everything that this host holds and does not run.
+    fn unhold_all(&self) -> Receipt<()>;
     /// Makes up to `limit` waiting tasks ready that nobody holds and whose time has come. Returns the lanes that they are in.
     fn promote(&self, now: Timestamp, limit: u32) -> Receipt<Vec<Lane>>;
     /// Returns when the next waiting task is due that nobody holds.
@@ -50,7 +52,8 @@ pub trait TaskStore: Send + Sync + sealed::Sealed {
     /// Makes a task that has not ended dead because its record cannot be read. False when it has ended or is gone.
     fn quarantine(&self, task: TaskId, reason: String, now: Timestamp) -> Receipt<bool>;
     /// Takes up what hosts that ended left: what they were running is ready again with one crash more, or dead at
-    /// `crash_limit` crashes; what they held is held by nobody.
+    /// `crash_limit` crashes; what they held is held by nobody. For a host that starts: what is marked as its own counts
+    /// as left, too.
     ///
     /// # Errors
     ///

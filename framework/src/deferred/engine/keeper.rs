@@ -1,23 +1,24 @@
 //! The one thread that owns the scheduler.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, after, at, never, select};
 use switchboard_plugin_api::HandlerKind;
-use tokio::sync::watch;
 
 use super::pool::Pool;
 use super::{Message, Settings, Shared};
 use crate::deferred::executor::{Ended, Next};
+use crate::deferred::halt::Halt;
+use crate::deferred::housekeeping::Housekeeping;
 use crate::deferred::paging::Paging;
 use crate::deferred::scheduler::{Change, Scheduler};
 use crate::deferred::{CHANNEL, Work};
 use crate::error::Chain;
 use crate::runtime::AsyncRuntime;
-use crate::store::{AcceptedTask, TaskHead, TaskId, Timestamp};
+use crate::store::{self, AcceptedTask, KeyPolicy, TaskHead, TaskId, Timestamp};
 
 /// Longest sleep of the thread while tasks wait for their time, so that a change of the wall clock is seen.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -30,6 +31,14 @@ const MESSAGES: usize = 256;
 
 /// How long a stop waits for handlers that were cancelled.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// How far the host is with giving up what it holds, of which it is not sure any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum GivingUp {
+    No,
+    Due,
+    Asked,
+}
 
 pub(super) struct Keeper {
     pub(super) scheduler: Scheduler,
@@ -51,7 +60,12 @@ pub(super) struct Keeper {
     pool: Pool,
     messages: Sender<Message>,
     inbox: Receiver<Message>,
-    stop: watch::Sender<bool>,
+    /// What others do to the store.
+    changes: Receiver<store::Change>,
+    pub(super) housekeeping: Option<Arc<Housekeeping>>,
+    /// Whether what this host holds has to be given up.
+    pub(super) giving_up: GivingUp,
+    halt: Halt,
     grace: Duration,
 }
 
@@ -82,7 +96,10 @@ impl Keeper {
             pool,
             messages,
             inbox,
-            stop: watch::channel(false).0,
+            changes: shared.store.changes(),
+            housekeeping: None,
+            giving_up: GivingUp::No,
+            halt: Halt::new(),
             grace: settings.grace,
         }
     }
@@ -116,23 +133,34 @@ impl Keeper {
         self.shared.steady.now()
     }
 
+    /// Takes the policies of the keys as they are stored.
     fn load_policies(&mut self) {
         match self.shared.store.key_policies() {
             Ok(policies) => {
-                policies.into_iter().for_each(|(key, policy)| self.scheduler.set_policy(&key, Some(policy)))
+                let mut policies: HashMap<String, KeyPolicy> = policies.into_iter().collect();
+                let known: Vec<_> =
+                    self.scheduler.policies().map(|(key, policy)| (key.to_owned(), policy.clone())).collect();
+                for (key, policy) in known {
+                    // One that is as it was keeps what it has counted for its rate.
+                    match policies.remove(&key) {
+                        Some(stored) if stored == policy => {}
+                        stored => self.scheduler.set_policy(&key, stored),
+                    }
+                }
+                policies.into_iter().for_each(|(key, policy)| self.scheduler.set_policy(&key, Some(policy)));
             }
             Err(error) => log::error!(logger: self.shared.log, target: CHANNEL, error = Chain(&error).to_string();
-                "the policies of keys cannot be read; no key has one"),
+                "the policies of keys cannot be read; they stay as they are"),
         }
     }
 
     fn launch(&mut self) {
         while let Some((head, kind)) = self.scheduler.take() {
             if kind == HandlerKind::Sync {
-                self.pool.run(head, self.stop.subscribe());
+                self.pool.run(head, self.halt.signal());
                 continue;
             }
-            let task = Arc::clone(&self.shared).run_async(head, self.stop.subscribe());
+            let task = Arc::clone(&self.shared).run_async(head, self.halt.signal());
             self.later(async move { Message::Ended(task.await) });
         }
     }
@@ -146,15 +174,52 @@ impl Keeper {
         });
     }
 
-    /// Waits for a message or for the next due task.
-    fn next_message(&self, now: i64) -> Option<Message> {
+    /// Waits for a message, for the next due task or for what others do to the store.
+    fn next_message(&mut self, now: i64) -> Option<Message> {
         let store_due = self.store_due.filter(|_| self.whole_store && !self.promoting && self.pause.is_none());
-        let Some(due) = self.scheduler.next_due().into_iter().chain(store_due).chain(self.pause).min() else {
-            // Without senders there is nothing left to wait for; the thread itself holds one.
-            return self.inbox.recv().ok();
-        };
-        let wait_ms = u64::try_from(due - now).unwrap_or(0);
-        self.inbox.recv_timeout(Duration::from_millis(wait_ms).min(LONGEST_SLEEP)).ok()
+        let due = self.scheduler.next_due().into_iter().chain(store_due).chain(self.pause).min();
+        let wait = due.map(|due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)).min(LONGEST_SLEEP));
+        self.receive(&wait.map_or_else(never, after))
+    }
+
+    /// Waits for something, and until `timeout` says so.
+    fn receive(&mut self, timeout: &Receiver<Instant>) -> Option<Message> {
+        select! {
+            // The thread itself holds a sender.
+            recv(self.inbox) -> message => message.ok(),
+            recv(self.changes) -> change => {
+                if change.is_err() {
+                    // The store is closed.
+                    self.changes = never();
+                }
+                change.ok().map(Message::Store)
+            }
+            recv(timeout) -> _ => None,
+        }
+    }
+
+    fn store_changed(&mut self, change: store::Change) {
+        match change {
+            store::Change::Work => self.look = self.whole_store,
+            store::Change::Plans => self.housekeeping.iter().for_each(|housekeeping| housekeeping.changed()),
+            store::Change::Policies => self.load_policies(),
+            store::Change::Unsure => self.forget(),
+            store::Change::Lost => {
+                log::error!(logger: self.shared.log, target: CHANNEL, running = self.scheduler.running();
+                    "this host could not reach its database for too long: it stops its tasks, which others may run");
+                self.halt.lose();
+                self.forget();
+            }
+        }
+    }
+
+    /// Forgets every task that does not run, and gives them up.
+    fn forget(&mut self) {
+        self.shared.intake.released(self.scheduler.forget_waiting());
+        self.shared.intake.forget_spilled();
+        self.retried.clear();
+        self.paging = Paging::default();
+        self.giving_up = GivingUp::Due;
     }
 
     fn handle(&mut self, message: Message) {
@@ -182,6 +247,8 @@ impl Keeper {
                 let _ = reply.send(self.scheduler.keys());
             }
             Message::PluginsChanged => self.paging.rehome(),
+            Message::Store(change) => self.store_changed(change),
+            Message::GaveUp(result) => self.gave_up(result),
             Message::Wake => {}
         }
     }
@@ -257,8 +324,7 @@ impl Keeper {
     fn wind_down(&mut self) {
         if !self.drain(Instant::now() + self.grace) {
             // Asynchronous handlers are dropped now and give their tasks back; synchronous ones are asked to return.
-            self.stop.send_replace(true);
-            self.pool.cancel();
+            self.halt.stop();
             self.drain(Instant::now() + LAST_WAIT);
         }
         let left = self.scheduler.running();
@@ -271,11 +337,13 @@ impl Keeper {
 
     /// Handles ends until no task runs; false when the deadline comes first.
     fn drain(&mut self, deadline: Instant) -> bool {
+        let passed = at(deadline);
         while self.scheduler.running() > 0 {
-            match self.inbox.recv_deadline(deadline) {
-                Ok(Message::Ended(ended)) => drop(self.scheduler.ended(ended.head.id, ended.verdict)),
-                Ok(_) => {}
-                Err(_) => return false,
+            match self.receive(&passed) {
+                Some(Message::Ended(ended)) => drop(self.scheduler.ended(ended.head.id, ended.verdict)),
+                Some(Message::Store(store::Change::Lost)) => self.halt.lose(),
+                None if Instant::now() >= deadline => return false,
+                Some(_) | None => {}
             }
         }
         true

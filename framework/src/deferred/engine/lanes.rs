@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Message;
-use super::keeper::Keeper;
+use super::keeper::{GivingUp, Keeper};
 use crate::deferred::CHANNEL;
 use crate::error::Chain;
 use crate::store::{Claimed, Lane, StoreError, TaskHead, Timestamp};
@@ -101,7 +101,12 @@ impl Keeper {
             }
         }
         self.pause = self.pause.filter(|until| *until > now);
-        if !self.whole_store || self.pause.is_some() {
+        if self.pause.is_none() && self.giving_up == GivingUp::Due {
+            self.giving_up = GivingUp::Asked;
+            let receipt = self.shared.store.unhold_all();
+            self.later(async move { Message::GaveUp(receipt.await) });
+        }
+        if !self.whole_store || self.pause.is_some() || self.giving_up != GivingUp::No {
             return;
         }
         if self.look {
@@ -117,6 +122,17 @@ impl Keeper {
             self.make_room();
         } else {
             self.claim(room);
+        }
+    }
+
+    /// What this host held is nobody's now; what the store has is looked up.
+    pub(super) fn gave_up(&mut self, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            self.giving_up = GivingUp::Due;
+            self.unreadable(&error);
+        } else if self.giving_up == GivingUp::Asked {
+            self.giving_up = GivingUp::No;
+            self.look = self.whole_store;
         }
     }
 

@@ -285,7 +285,13 @@ pub(crate) fn move_everything(from: &dyn Store, to: &dyn Store) {
     assert_eq!(to.count_tasks(&TaskFilter::default()).unwrap(), 0, "all or nothing");
     let count = records.len() as u64;
     assert_eq!(to.import(Box::new(records.into_iter().map(Ok))).wait().unwrap(), count);
-    assert_eq!(read(to), read(from));
+    // Of events at the same time, an engine may keep no order.
+    let sorted = |store| {
+        let mut lines: Vec<_> = read(store).iter().map(|record| serde_json::to_string(record).unwrap()).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(to), sorted(from));
     check_well(to);
     let recovered = to.recover(Timestamp(90), 3).unwrap();
     assert_eq!((recovered.ready, recovered.dead), (1, 0), "what was running counts as interrupted");

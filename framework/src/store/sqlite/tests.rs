@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::store::conformance;
+use crate::store::{conformance, holder};
 
 fn open(folder: &Path) -> Result<SqliteStore, StoreOpenError> {
     SqliteStore::open(&folder.join("switchboard.db"))

@@ -171,6 +171,10 @@ pub(super) fn unhold(connection: &Connection, tasks: &[TaskId]) -> Result<(), St
     Ok(())
 }
 
+pub(super) fn unhold_all(connection: &Connection) -> Result<(), StoreError> {
+    execute(connection, "UPDATE task SET holder = NULL WHERE holder IS NOT NULL AND state IN (0, 2)", []).map(drop)
+}
+
 pub(super) fn promote(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Lane>, StoreError> {
     let Some(state) = TaskState::Waiting.after(Move::Due) else { return Ok(Vec::new()) };
     let sql = "UPDATE task SET state = ? WHERE id IN (SELECT id FROM task

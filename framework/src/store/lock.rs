@@ -13,13 +13,13 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The lock of a data folder. The operating system lifts it when the process ends, however it ends.
-pub(super) struct FolderLock {
+pub(crate) struct FolderLock {
     /// Open, and so locked.
     _file: File,
 }
 
 impl FolderLock {
-    pub(super) fn take(folder: &Path) -> Result<Self, StoreOpenError> {
+    pub(crate) fn take(folder: &Path) -> Result<Self, StoreOpenError> {
         let path = lock_path(folder);
         let failed = |source| StoreOpenError::Lock { path: path.clone(), source };
         let mut file =
@@ -38,6 +38,21 @@ impl FolderLock {
         }
         Err(StoreOpenError::InUse { folder: folder.to_owned(), pid: read_pid(&mut file).unwrap_or(0) })
     }
+}
+
+/// Returns the id of a data folder that this process has locked; it is made when there is none.
+pub(crate) fn folder_id(folder: &Path) -> Result<String, StoreOpenError> {
+    let path = folder.join("switchboard.id");
+    let failed = |source| StoreOpenError::Lock { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let id = ulid::Ulid::generate().to_string();
+    std::fs::write(&path, format!("{id}\n")).map_err(failed)?;
+    Ok(id)
 }
 
 fn lock_path(folder: &Path) -> PathBuf {

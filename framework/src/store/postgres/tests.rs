@@ -1,0 +1,206 @@
+use std::any::Any;
+
+use tokio_postgres::NoTls;
+
+use super::*;
+use crate::store::{NewTask, TaskState, conformance};
+
+/// A schema of its own on the server for tests; it is removed when this is dropped.
+struct Schema {
+    url: String,
+    name: String,
+    server: String,
+}
+
+impl Schema {
+    /// Returns `None` where there is no server.
+    fn fresh() -> Option<Self> {
+        let server = switchboard_test_postgres::url()?.to_owned();
+        let name = format!("test_{}", ulid::Ulid::generate().to_string().to_lowercase());
+        let options = if server.contains('?') { '&' } else { '?' };
+        Some(Self { url: format!("{server}{options}schema={name}"), name, server })
+    }
+
+    fn open(&self) -> PostgresStore {
+        self.open_with("")
+    }
+
+    /// Opens the store as a host of its own, with more options.
+    fn open_with(&self, options: &str) -> PostgresStore {
+        PostgresStore::open(&format!("{}{options}", self.url), ulid::Ulid::generate().to_string(), None).unwrap()
+    }
+
+    /// Runs SQL in the schema.
+    fn sql(&self, sql: &str) {
+        let sql = format!("SET search_path TO {}; {sql}", self.name);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.server, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute(&sql).await.unwrap();
+        });
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        self.sql(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name));
+    }
+}
+
+#[test]
+fn it_behaves_as_a_store() {
+    if Schema::fresh().is_none() {
+        return;
+    }
+    conformance::run(&|| {
+        let schema = Schema::fresh().unwrap();
+        (Box::new(schema.open()), Box::new(schema) as Box<dyn Any>)
+    });
+}
+
+#[test]
+fn it_does_what_a_simple_model_does() {
+    if Schema::fresh().is_none() {
+        return;
+    }
+    crate::store::model::run(&|| {
+        let schema = Schema::fresh().unwrap();
+        (Box::new(schema.open()), Box::new(schema) as Box<dyn Any>)
+    });
+}
+
+#[test]
+fn everything_moves_between_the_engines() {
+    let Some(schema) = Schema::fresh() else { return };
+    let other = Schema::fresh().unwrap();
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [from, to] = folders
+        .each_ref()
+        .map(|folder| crate::store::SqliteStore::open(&folder.path().join("switchboard.db")).unwrap());
+    conformance::move_everything(&from, &schema.open());
+    conformance::move_everything(&other.open(), &to);
+}
+
+#[test]
+fn several_hosts_share_the_work_of_one_database() {
+    if Schema::fresh().is_none() {
+        return;
+    }
+    conformance::hosts::run(|| Schema::fresh().unwrap(), |schema| Box::new(schema.open()));
+}
+
+/// Waits until a host is told something.
+#[track_caller]
+fn check_told(hearing: &Receiver<Change>, expected: Change) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while hearing.recv_deadline(deadline).expect("the host is told") != expected {}
+}
+
+fn store_state(store: &PostgresStore, id: TaskId) -> TaskState {
+    store.task(id).unwrap().unwrap().state
+}
+
+#[test]
+fn a_host_that_is_taken_for_dead_hears_it_and_the_others_have_its_tasks() {
+    let Some(schema) = Schema::fresh() else { return };
+    let (one, two) = (schema.open_with("&lease_ms=3000"), schema.open_with("&lease_ms=3000"));
+    let (hearing, others) = (one.changes(), two.changes());
+    let heads = conformance::accept(&one, 2);
+    let started = one.start(heads[0].id, Timestamp(20)).wait().unwrap().unwrap();
+    check_told(&others, Change::Work);
+    // Again and again, because it renews its row itself.
+    while store_state(&two, heads[0].id) == TaskState::Running {
+        schema.sql(&format!("UPDATE host SET renewed = renewed - interval '1 hour' WHERE id = {}", one.host));
+    }
+    check_told(&hearing, Change::Lost);
+    let task = two.task(heads[0].id).unwrap().unwrap();
+    assert_eq!((task.state, task.crashes, task.held), (TaskState::Ready, 1, false));
+    assert_eq!(two.attempts(task.id).unwrap()[0].outcome.as_deref(), Some("unknown"));
+    assert!(!two.task(heads[1].id).unwrap().unwrap().held);
+    let late = AttemptResult {
+        ended_at: Timestamp(30),
+        outcome: "ok".into(),
+        status: None,
+        detail: None,
+        url: None,
+        response: None,
+    };
+    assert!(!one.finish(task.id, started.lease, Ending::Done { keep_input: true }, late).wait().unwrap());
+    // It goes on as a host that has just come.
+    assert_eq!(conformance::accept(&one, 1).len(), 1);
+}
+
+#[test]
+fn a_host_that_starts_on_the_same_folder_takes_over_at_once() {
+    let Some(schema) = Schema::fresh() else { return };
+    let open = || PostgresStore::open(&schema.url, "folder".into(), None).unwrap();
+    let killed = open();
+    let heads = conformance::accept(&killed, 2);
+    drop(killed.start(heads[0].id, Timestamp(20)).wait().unwrap());
+    let next = open();
+    assert_eq!(next.recover(Timestamp(30), 3).unwrap(), Recovered { ready: 1, dead: 0 });
+    assert!(!next.task(heads[1].id).unwrap().unwrap().held);
+}
+
+#[test]
+fn connections_that_break_cost_nothing_that_was_acknowledged() {
+    let Some(schema) = Schema::fresh() else { return };
+    let store = schema.open();
+    let accept = || {
+        let one = NewTask { number: 21_500, name: "n".into(), key: "a".into(), hold: true, ..NewTask::default() };
+        store.accept(Acceptance { events: Vec::new(), tasks: vec![one] })
+    };
+    let mut accepted = Vec::new();
+    for _ in 0..10 {
+        let receipts: Vec<_> = (0..20).map(|_| accept()).collect();
+        schema.sql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'switchboard {} %'",
+            schema.name
+        ));
+        for receipt in receipts {
+            match receipt.wait() {
+                Ok(tasks) => accepted.extend(tasks.into_iter().map(|task| task.head.id)),
+                Err(error) => assert!(matches!(error, StoreError::Unreachable { .. }), "{error}"),
+            }
+        }
+        // It goes on by itself.
+        while accept().wait().is_err() {}
+    }
+    assert!(!accepted.is_empty());
+    for id in accepted {
+        assert!(store.task(id).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_schema_that_is_not_ours_or_is_newer_is_refused_and_not_changed() {
+    let Some(schema) = Schema::fresh() else { return };
+    schema.sql(&format!("CREATE SCHEMA {}; CREATE TABLE diary (line text)", schema.name));
+    let open = || PostgresStore::open(&schema.url, "folder".into(), None).err().unwrap();
+    assert!(matches!(open(), StoreOpenError::ForeignSchema { .. }));
+    schema.sql("DROP TABLE diary");
+    drop(schema.open());
+    schema.sql("INSERT INTO switchboard_version (version) VALUES (99)");
+    let error = open().to_string();
+    assert!(error.contains("schema version 99") && error.contains("it was not changed"), "{error}");
+}
+
+#[test]
+fn hosts_that_start_at_once_make_the_schema_once() {
+    let Some(schema) = Schema::fresh() else { return };
+    std::thread::scope(|scope| {
+        let hosts: Vec<_> = (0..4).map(|_| scope.spawn(|| schema.open())).collect();
+        hosts.into_iter().for_each(|host| drop(host.join().unwrap()));
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_without_the_password() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = PostgresStore::open(&format!("postgres://ada:secret@{address}/shop"), "folder".into(), None);
+    let error = crate::error::Chain(&error.err().unwrap()).to_string();
+    assert!(error.contains(&address.to_string()) && !error.contains("secret"), "{error}");
+}

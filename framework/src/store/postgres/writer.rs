@@ -1,0 +1,508 @@
+//! The one connection that writes. It takes whatever has come in the meantime and commits it together.
+//!
+//! What comes by the thousand (accepting, starts, ends) is one statement over arrays for the whole group, and everything
+//! that does not need an earlier answer is sent at once: a group costs one round trip. When the server refuses a group, it
+//! is tried again by halves, so that one operation that fails does not spoil the others.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_postgres::Row;
+
+use super::Inside;
+use super::change;
+use super::listen::News;
+use super::session::{Failure, Session, Step, pipeline};
+use super::write::{self, Attempts, Events, Finish, Finishes, Starts, Tasks};
+use crate::store::{Acceptance, AcceptedTask, Attempt, Change, Lease, Started, StoreError, TaskId, Timestamp};
+
+/// Most operations in one commit.
+const MAX_GROUP: usize = 1024;
+
+/// A group that takes longer is given up, and its connection.
+const GROUP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often a group is tried while other transactions are in its way.
+const TRIES: u32 = 5;
+
+/// Waits between two tries to connect: the first, and the longest.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// What a commit has to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sync {
+    /// The end of the process.
+    Process,
+    /// A power cut.
+    Full,
+}
+
+pub(super) type Answer<V> = oneshot::Sender<Result<V, StoreError>>;
+pub(super) type Local<'a, V> = Pin<Box<dyn Future<Output = V> + 'a>>;
+
+/// What is queued.
+pub(super) enum Operation {
+    Accept(Acceptance, Answer<Vec<AcceptedTask>>),
+    Start(TaskId, Timestamp, Answer<Option<Started>>),
+    Finish(Box<Finish>, Answer<bool>),
+    Record(Box<Attempt>, Answer<()>),
+    Single(Box<dyn Single>),
+}
+
+/// An operation with statements of its own.
+pub(super) trait Single: Send {
+    fn sync(&self) -> Sync;
+    /// What the other hosts are told.
+    fn news(&self) -> Option<News>;
+    /// Whether this host may hold tasks after it of which its caller was not told.
+    fn holds(&self) -> bool;
+    fn run<'s>(&'s self, session: &'s Session) -> Local<'s, Result<(), Failure>>;
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// An operation that is a function.
+pub(super) struct Function<V, F> {
+    pub(super) sync: Sync,
+    pub(super) news: Option<News>,
+    pub(super) holds: bool,
+    pub(super) run: F,
+    pub(super) result: RefCell<Option<V>>,
+    pub(super) answer: Answer<V>,
+}
+
+impl<V: Send, F: AsyncFn(&Session) -> Result<V, Failure> + Send> Single for Function<V, F> {
+    fn sync(&self) -> Sync {
+        self.sync
+    }
+
+    fn news(&self) -> Option<News> {
+        self.news
+    }
+
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn run<'s>(&'s self, session: &'s Session) -> Local<'s, Result<(), Failure>> {
+        Box::pin(async move {
+            let value = (self.run)(session).await?;
+            self.result.replace(Some(value));
+            Ok(())
+        })
+    }
+
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
+        // A caller that no longer waits does not need the answer.
+        let _ = self.answer.send(committed.and_then(|()| self.result.take().ok_or(StoreError::Closed)));
+    }
+}
+
+/// What an operation gave.
+enum Value {
+    Accepted(Vec<AcceptedTask>),
+    Started(Box<Result<Option<Started>, StoreError>>),
+    Finished(bool),
+    /// The caller is told nothing, or the operation itself has it.
+    Nothing,
+}
+
+impl Operation {
+    fn sync(&self) -> Sync {
+        match self {
+            // A power cut may undo it, and then the task is ready as before; the end of the process does not.
+            Self::Start(..) => Sync::Process,
+            Self::Single(single) => single.sync(),
+            _ => Sync::Full,
+        }
+    }
+
+    fn news(&self) -> Option<News> {
+        let free = match self {
+            Self::Accept(acceptance, _) => acceptance.tasks.iter().any(|task| !write::is_held(task)),
+            Self::Finish(finish, _) => match &finish.ending {
+                crate::store::Ending::Retry { hold, .. } => !hold,
+                crate::store::Ending::Release => true,
+                _ => false,
+            },
+            Self::Single(single) => return single.news(),
+            _ => false,
+        };
+        free.then_some(News::Work)
+    }
+
+    fn tell(self, value: Result<Value, StoreError>) {
+        // Callers that no longer wait do not need their answers.
+        match (self, value) {
+            (Self::Accept(_, answer), value) => {
+                let _ = answer.send(value.map(|value| match value {
+                    Value::Accepted(tasks) => tasks,
+                    _ => Vec::new(),
+                }));
+            }
+            (Self::Start(_, _, answer), value) => {
+                let _ = answer.send(value.and_then(|value| match value {
+                    Value::Started(started) => *started,
+                    _ => Ok(None),
+                }));
+            }
+            (Self::Finish(_, answer), value) => {
+                let _ = answer.send(value.map(|value| matches!(value, Value::Finished(true))));
+            }
+            (Self::Record(_, answer), value) => drop(answer.send(value.map(drop))),
+            (Self::Single(single), value) => single.tell(value.map(drop)),
+        }
+    }
+}
+
+/// Operations whose commit broke: their callers were told that they failed, and it is not known whether they did.
+#[derive(Default)]
+struct Unsure {
+    starts: HashSet<TaskId>,
+    ends: HashSet<(TaskId, Lease)>,
+    /// Whether this host may be marked as the holder of tasks that it does not have in memory.
+    holds: bool,
+}
+
+impl Unsure {
+    fn note(&mut self, group: &[Operation]) {
+        for operation in group {
+            match operation {
+                Operation::Accept(acceptance, _) => self.holds |= acceptance.tasks.iter().any(write::is_held),
+                Operation::Start(task, ..) => drop(self.starts.insert(*task)),
+                Operation::Finish(finish, _) => drop(self.ends.insert((finish.task, finish.lease))),
+                Operation::Record(..) => {}
+                Operation::Single(single) => self.holds |= single.holds(),
+            }
+        }
+    }
+}
+
+pub(super) struct Writer {
+    inside: Rc<Inside>,
+    session: Option<Session>,
+    unsure: Unsure,
+    /// Why there is no connection, when the next try is made, and how long the wait after it is.
+    refused: Option<(Failure, Instant, Duration)>,
+}
+
+impl Writer {
+    pub(super) fn new(inside: Rc<Inside>) -> Self {
+        Self { inside, session: None, unsure: Unsure::default(), refused: None }
+    }
+
+    /// Commits what is queued until nobody can queue anything more, and takes leave.
+    pub(super) async fn work(mut self, mut inbox: UnboundedReceiver<Operation>) {
+        let mut group = Vec::new();
+        while inbox.recv_many(&mut group, MAX_GROUP).await > 0 {
+            self.commit(std::mem::take(&mut group)).await;
+        }
+    }
+
+    async fn commit(&mut self, group: Vec<Operation>) {
+        let mut groups = VecDeque::from([group]);
+        let mut tries = 0;
+        while let Some(mut group) = groups.pop_front() {
+            tries += 1;
+            let failure = match self.attempt(&group).await {
+                Ok(values) => {
+                    tries = 0;
+                    group.into_iter().zip(values).for_each(|(operation, value)| operation.tell(Ok(value)));
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            match &failure {
+                Failure::Conflict(_) if tries < TRIES => groups.push_front(group),
+                Failure::Conflict(_) | Failure::Refused(_) | Failure::Store(_) if group.len() > 1 => {
+                    let second = group.split_off(group.len() / 2);
+                    groups.push_front(second);
+                    groups.push_front(group);
+                    tries = 0;
+                }
+                _ => {
+                    let error = failure.of_write(&self.inside.database);
+                    group.into_iter().for_each(|operation| operation.tell(Err(error.clone())));
+                    tries = 0;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self, group: &[Operation]) -> Result<Vec<Value>, Failure> {
+        let session = self.connected().await?;
+        let inside = &self.inside;
+        let transaction = tokio::time::timeout(GROUP_TIMEOUT, transact(inside, &session, group)).await;
+        let result = transaction.unwrap_or_else(|_| Err(Failure::broken("the server did not answer in time")));
+        match &result {
+            Err(Failure::Broken(_)) => {
+                self.unsure.note(group);
+                return result;
+            }
+            // What is not committed is rolled back already where the commit was sent as well; a second time does no harm.
+            Err(_) => session.batch("ROLLBACK").await?,
+            Ok(_) => {}
+        }
+        let mut values = result?;
+        if !self.unsure.ends.is_empty()
+            && let Err(failure) = self.recognise_ends(&session, group, &mut values).await
+        {
+            self.unsure.note(group);
+            return Err(failure);
+        }
+        self.session = Some(session);
+        Ok(values)
+    }
+
+    /// An end that is written again because its commit broke may have been written the first time.
+    async fn recognise_ends(
+        &mut self,
+        session: &Session,
+        group: &[Operation],
+        values: &mut [Value],
+    ) -> Result<(), Failure> {
+        for (operation, value) in group.iter().zip(values) {
+            let Operation::Finish(finish, _) = operation else { continue };
+            if self.unsure.ends.remove(&(finish.task, finish.lease)) && matches!(value, Value::Finished(false)) {
+                let sql = "SELECT 1 FROM attempt WHERE task = $1 AND lease = $2 AND ended_at = $3 AND outcome = $4";
+                let outcome = write::text(&finish.attempt.outcome);
+                let (task, lease, ended_at) = (finish.task.0, finish.lease.0, finish.attempt.ended_at.0);
+                let found = session.row(sql, &[&task, &lease, &ended_at, &outcome]).await?;
+                *value = Value::Finished(found.is_some());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the connection, or makes one, but not more often than is good for a server that is starting.
+    async fn connected(&mut self) -> Result<Session, Failure> {
+        if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
+            return Ok(session);
+        }
+        if let Some((failure, until, _)) = &self.refused
+            && Instant::now() < *until
+        {
+            return Err(failure.clone());
+        }
+        match self.connect().await {
+            Ok(session) => {
+                self.refused = None;
+                Ok(session)
+            }
+            Err(failure) => {
+                let wait = self.refused.take().map_or(RECONNECT.0, |(_, _, wait)| (wait * 2).min(RECONNECT.1));
+                self.refused = Some((failure.clone(), Instant::now() + wait, wait));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Session, Failure> {
+        let session = self.inside.connector.connect(&self.inside.purpose("writer"), None).await?;
+        // A broken connection may live on at the server, which has not noticed: until it is gone, what it had sent is
+        // neither committed nor not.
+        let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+                   AND application_name = current_setting('application_name') AND datname = current_database()
+                   AND usename = current_user";
+        session.query(sql, &[]).await?;
+        if !self.unsure.starts.is_empty() {
+            let tasks: Vec<i64> = self.unsure.starts.iter().map(|task| task.0).collect();
+            session.batch("BEGIN").await?;
+            change::undo_starts(&session, self.inside.host, &tasks).await?;
+            session.batch("COMMIT").await?;
+            self.unsure.starts.clear();
+            self.unsure.holds = true;
+        }
+        if std::mem::take(&mut self.unsure.holds) {
+            self.inside.changes.tell(Change::Unsure);
+        }
+        Ok(session)
+    }
+}
+
+/// Where the rows of a step belong.
+enum Part {
+    Plain,
+    Tasks,
+    /// One task of an operation.
+    Unique(usize, usize),
+    Starts,
+    Finishes,
+}
+
+/// What a group is made of, as columns.
+#[derive(Default)]
+struct Columns<'g> {
+    locks: Vec<String>,
+    events: Events<'g>,
+    tasks: Tasks<'g>,
+    /// Tasks of acceptances in which something is unique, with the places of operation and task.
+    unique: Vec<(usize, usize, Tasks<'g>)>,
+    starts: Starts,
+    finishes: Finishes<'g>,
+    attempts: Attempts<'g>,
+    news: Vec<String>,
+}
+
+impl<'g> Columns<'g> {
+    fn of(inside: &Inside, group: &'g [Operation]) -> Self {
+        let mut columns = Self::default();
+        let mut news: Vec<News> = group.iter().filter_map(Operation::news).collect();
+        news.sort_unstable();
+        news.dedup();
+        columns.news = news.into_iter().map(|news| news.payload(inside.host)).collect();
+        for (index, operation) in group.iter().enumerate() {
+            match operation {
+                Operation::Accept(acceptance, _) => columns.accept(index, acceptance),
+                Operation::Start(task, now, _) => columns.starts.push(*task, *now),
+                Operation::Finish(finish, _) => columns.finishes.push(finish),
+                Operation::Record(attempt, _) => columns.attempts.push(attempt),
+                Operation::Single(_) => {}
+            }
+        }
+        columns
+    }
+
+    fn accept(&mut self, index: usize, acceptance: &'g Acceptance) {
+        self.locks.extend(acceptance.tasks.iter().flat_map(write::locks_of));
+        acceptance.events.iter().for_each(|event| self.events.push(event));
+        if is_plain(acceptance) {
+            return acceptance.tasks.iter().for_each(|task| self.tasks.push(task));
+        }
+        for (place, task) in acceptance.tasks.iter().enumerate() {
+            self.unique.push((index, place, Tasks::of(task)));
+        }
+    }
+}
+
+/// Returns whether nothing in it is unique, so that all of it is made whatever the table holds.
+fn is_plain(acceptance: &Acceptance) -> bool {
+    acceptance.tasks.iter().all(|task| task.unique.is_none())
+}
+
+/// Does a group in one transaction.
+async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Result<Vec<Value>, Failure> {
+    let sync = group.iter().map(Operation::sync).max().unwrap_or(Sync::Full);
+    let begin = if sync == Sync::Full { "BEGIN" } else { "BEGIN; SET LOCAL synchronous_commit TO off" };
+    let columns = Columns::of(inside, group);
+    let Columns { locks, events, tasks, unique, starts, finishes, attempts, news } = &columns;
+    // A statement has to be known to the server before it can be sent together with others.
+    let lock_keys = session.prepare(write::LOCK_KEYS).await?;
+    let accept_events = session.prepare(write::ACCEPT_EVENTS).await?;
+    let accept_tasks = session.prepare(write::ACCEPT_TASKS).await?;
+    let accept_unique = session.prepare(write::ACCEPT_UNIQUE).await?;
+    let start = session.prepare(write::START).await?;
+    let lock_events = session.prepare(write::LOCK_EVENTS).await?;
+    let finish = session.prepare(write::FINISH).await?;
+    let forget_events = session.prepare(write::FORGET_EVENTS).await?;
+    let record = session.prepare(write::RECORD).await?;
+    let notify = session.prepare("SELECT pg_notify($1, $2)").await?;
+    let work = News::Work.payload(inside.host);
+
+    let mut plan: Vec<(Part, Step<'_>)> = vec![(Part::Plain, session.plain(begin))];
+    if !locks.is_empty() {
+        plan.push((Part::Plain, session.step(&lock_keys, vec![locks])));
+    }
+    if !events.is_empty() {
+        plan.push((Part::Plain, session.step(&accept_events, events.columns())));
+    }
+    if !tasks.is_empty() {
+        plan.push((Part::Tasks, session.step(&accept_tasks, tasks.columns(&inside.host))));
+    }
+    for (operation, place, task) in unique {
+        let step = session.step(&accept_unique, task.unique_columns(&inside.host));
+        plan.push((Part::Unique(*operation, *place), step));
+    }
+    if !starts.is_empty() {
+        plan.push((Part::Starts, session.step(&start, starts.columns(&inside.host))));
+    }
+    if !finishes.is_empty() {
+        let forgotten = !finishes.forgotten.is_empty();
+        if forgotten {
+            plan.push((Part::Plain, session.step(&lock_events, vec![&finishes.forgotten])));
+        }
+        let values = finishes.columns(&inside.host, &inside.channel, &work);
+        plan.push((Part::Finishes, session.step(&finish, values)));
+        if forgotten {
+            plan.push((Part::Plain, session.step(&forget_events, vec![&finishes.forgotten])));
+        }
+    }
+    if !attempts.is_empty() {
+        plan.push((Part::Plain, session.step(&record, attempts.columns())));
+    }
+    let mut end: Vec<Step<'_>> = Vec::new();
+    for payload in news {
+        end.push(session.step(&notify, vec![&inside.channel, payload]));
+    }
+    end.push(session.plain("COMMIT"));
+    let (parts, mut steps): (Vec<Part>, Vec<Step<'_>>) = plan.into_iter().unzip();
+    let singles: Vec<&dyn Single> = group.iter().filter_map(Operation::single).collect();
+    if singles.is_empty() {
+        steps.append(&mut end);
+    }
+    let rows = pipeline(steps).await?;
+    for single in singles {
+        single.run(session).await?;
+    }
+    pipeline(end).await?;
+    Ok(values_of(group, &parts, rows))
+}
+
+impl Operation {
+    fn single(&self) -> Option<&dyn Single> {
+        match self {
+            Self::Single(single) => Some(&**single),
+            _ => None,
+        }
+    }
+}
+
+/// Gives the rows to the operations that they belong to.
+fn values_of(group: &[Operation], parts: &[Part], rows: Vec<Vec<Row>>) -> Vec<Value> {
+    let mut ids = Vec::new();
+    let mut unique: Vec<(usize, AcceptedTask)> = Vec::new();
+    let mut started = Vec::new();
+    let mut finished = HashSet::new();
+    for (part, rows) in parts.iter().zip(rows) {
+        match part {
+            Part::Plain => {}
+            Part::Tasks => ids.extend(rows.iter().map(|row| row.get::<_, i64>(0))),
+            Part::Unique(operation, place) => {
+                if let (Some(Operation::Accept(acceptance, _)), Some(row)) = (group.get(*operation), rows.first())
+                    && let Some(task) = acceptance.tasks.get(*place)
+                {
+                    unique.push((*operation, write::accepted_unique(task, row)));
+                }
+            }
+            Part::Starts => started.extend(rows.iter().map(write::started)),
+            Part::Finishes => finished.extend(rows.iter().map(|row| write::position(row.get(0)))),
+        }
+    }
+    // Given in the order of the tasks, in whatever order they come back.
+    ids.sort_unstable();
+    let (mut ids, mut unique) = (ids.into_iter(), unique.into_iter().peekable());
+    let mut started: std::collections::HashMap<_, _> = started.into_iter().collect();
+    let (mut starts, mut finishes) = (0.., 0..);
+    let mut value = |(index, operation): (usize, &Operation)| match operation {
+        Operation::Accept(acceptance, _) if is_plain(acceptance) => {
+            let tasks = acceptance.tasks.iter().zip(&mut ids);
+            Value::Accepted(tasks.map(|(task, id)| write::accepted(task, id)).collect())
+        }
+        Operation::Accept(..) => {
+            let tasks = std::iter::from_fn(|| unique.next_if(|(operation, _)| *operation == index));
+            Value::Accepted(tasks.map(|(_, task)| task).collect())
+        }
+        Operation::Start(..) => {
+            let started = starts.next().and_then(|place: usize| started.remove(&place));
+            Value::Started(Box::new(started.transpose()))
+        }
+        Operation::Finish(..) => Value::Finished(finishes.next().is_some_and(|place: usize| finished.contains(&place))),
+        Operation::Record(..) | Operation::Single(_) => Value::Nothing,
+    };
+    group.iter().enumerate().map(&mut value).collect()
+}
