@@ -350,7 +350,7 @@ impl<'a> Context<'a> {
     }
 
     /// Makes a deferred task as [`Context::defer`] does, with options. With a unique key that is taken, the id is that of
-    /// the task that has it. Since 1.1; a host of 1.0 heeds the delay and no other option.
+    /// the task that has it. Since 1.1; a host of 1.0 gives a permanent error for every option but the delay.
     ///
     /// # Errors
     ///
@@ -373,8 +373,10 @@ impl<'a> Context<'a> {
         options: &DeferOptions,
     ) -> Result<i64, PluginError> {
         let (delay_ms, options) = (options.delay_ms, options.clone());
+        let plain = options == DeferOptions { delay_ms, ..DeferOptions::default() };
         let head = DeferHead { number: T::NUMBER.get(), name: name.into(), delay_ms, options };
-        let (reply, _) = self.service(protocol::DEFER, &head, &serde_json::to_vec(input)?)?;
+        let service = if plain { protocol::DEFER } else { protocol::DEFER_WITH };
+        let (reply, _) = self.service(service, &head, &serde_json::to_vec(input)?)?;
         Ok(serde_json::from_slice(&reply)?)
     }
 

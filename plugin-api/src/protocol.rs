@@ -36,6 +36,9 @@ pub const DEFER: &str = "defer";
 pub const ANNOUNCE: &str = "announce";
 /// `run`: who runs, for whom, in which language.
 pub const RUN: &str = "run";
+/// `defer_with`: as [`DEFER`], with more options than the delay. A service of its own, so that a host that does not know the
+/// options refuses the task in place of running it otherwise than was asked for. Since 1.1.
+pub const DEFER_WITH: &str = "defer_with";
 /// `sleep`: answers when a time is over. Since 1.1.
 pub const SLEEP: &str = "sleep";
 /// `clock`: the time by the host's clock; the reply's head is in milliseconds since the Unix epoch. Since 1.1.
@@ -45,7 +48,7 @@ pub const CLOCK: &str = "clock";
 pub const MAX_KEPT_KEY_BYTES: usize = 200;
 /// Largest value of [`KEPT_SET`], in bytes of its JSON.
 pub const MAX_KEPT_VALUE_BYTES: usize = 64 << 10;
-/// Largest payload of [`DEFER`], in bytes.
+/// Largest payload of [`DEFER`] and [`DEFER_WITH`], in bytes.
 pub const MAX_DEFERRED_BYTES: usize = 256 << 10;
 /// Largest body that an event of [`ANNOUNCE`] makes, in bytes.
 pub const MAX_EVENT_BODY_BYTES: usize = 256 << 10;
@@ -124,7 +127,7 @@ pub struct KeepHead<'a> {
     pub expires_ms: Option<u64>,
 }
 
-/// Head of [`DEFER`].
+/// Head of [`DEFER`] and [`DEFER_WITH`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeferHead<'a> {
     /// The number.
@@ -135,7 +138,7 @@ pub struct DeferHead<'a> {
     /// After how many milliseconds it is due.
     #[serde(default)]
     pub delay_ms: u64,
-    /// How it is run. Since 1.1; an older host runs it as if nothing were said but the delay.
+    /// How it is run, in [`DEFER_WITH`]. Since 1.1.
     #[serde(default)]
     pub options: DeferOptions,
 }

@@ -73,6 +73,7 @@ fn questions() -> Vec<(&'static str, Value)> {
         ("trigger", json!({ "do": "trigger", "key": "c_broken", "input": 1 })),
         ("trigger", json!({ "do": "broadcast", "input": "x" })),
         ("defer", json!({ "do": "defer", "input": { "later": true } })),
+        ("defer_with", json!({ "do": "defer_with", "input": { "later": "at night" } })),
         ("defer", json!({ "do": "defer_large", "bytes": (256 << 10) - 2 })),
         ("defer", json!({ "do": "defer_large", "bytes": (256 << 10) - 1 })),
         ("announce", json!({ "do": "announce", "key": "tariffs_updated", "data": { "property_uid": 7 } })),

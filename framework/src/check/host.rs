@@ -232,7 +232,7 @@ impl CheckHost {
                 Err(protocol::cut_short(Duration::from_millis(head.time_ms)))
             }
             protocol::SLEEP => Ok((Vec::new(), Vec::new())),
-            protocol::DEFER => Ok((b"1".to_vec(), Vec::new())),
+            protocol::DEFER | protocol::DEFER_WITH => Ok((b"1".to_vec(), Vec::new())),
             protocol::ANNOUNCE => Ok((b"\"msg_1\"".to_vec(), Vec::new())),
             _ => Err(unknown(name)),
         }

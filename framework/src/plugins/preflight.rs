@@ -29,6 +29,7 @@ pub(crate) const SERVICES: &[&str] = &[
     protocol::KEPT_GET,
     protocol::KEPT_SET,
     protocol::DEFER,
+    protocol::DEFER_WITH,
     protocol::ANNOUNCE,
     protocol::SLEEP,
     protocol::CLOCK,

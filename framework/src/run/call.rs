@@ -241,7 +241,7 @@ impl CallHost for Call<'_> {
             protocol::CLOCK => Ok((serde_json::to_vec(&self.run.core.clock.now())?, Vec::new())),
             protocol::KEPT_GET => services::kept_get(self.run, &self.minicomponent.plugin, head),
             protocol::KEPT_SET => services::kept_set(self.run, &self.minicomponent.plugin, head, body),
-            protocol::DEFER => services::defer(self.run, &self.minicomponent.plugin, head, body),
+            protocol::DEFER | protocol::DEFER_WITH => services::defer(self.run, &self.minicomponent.plugin, head, body),
             protocol::ANNOUNCE => services::announce(self.run, head, body),
             webhooks::FAN_OUT => webhooks::fan_out(self.run, head),
             protocol::HTTP => self.wait(self.http(head, body.to_vec())?),

@@ -10,6 +10,9 @@ use crate::dispatcher::{read_json, write_json};
 use crate::run::{CallOptions, RunState, Subject};
 use crate::store::NewWebhook;
 
+/// Most problems that are shown, as many as a form has fields.
+const MAX_PROBLEMS: usize = 100;
+
 /// Asks the webhook's auth method, if it has something to say. `language` is that of the person who saves the webhook.
 pub(super) fn validate(core: &Arc<Core>, webhook: &NewWebhook, language: &str) -> Result<(), WebhookError> {
     let mut subject = Subject::host(core);
@@ -36,5 +39,7 @@ fn ask(run: &Arc<RunState>, webhook: &NewWebhook) -> Result<Vec<FieldProblem>, P
         ..CallOptions::default()
     };
     let value = run.call(handler, &write_json(NUMBER, &request)?, &options)?;
-    Ok(read_json::<Validation>(NUMBER, &webhook.method, &value)?.problems)
+    let mut problems = read_json::<Validation>(NUMBER, &webhook.method, &value)?.problems;
+    problems.truncate(MAX_PROBLEMS);
+    Ok(problems)
 }

@@ -373,7 +373,7 @@ impl CallHost for Services {
             protocol::HTTP => self.http(head, body),
             protocol::KEPT_GET => self.kept_get(head),
             protocol::KEPT_SET => self.kept_set(head, body),
-            protocol::DEFER => self.defer(head, body),
+            protocol::DEFER | protocol::DEFER_WITH => self.defer(head, body),
             protocol::ANNOUNCE => self.announce(head, body),
             protocol::SLEEP => self.sleep(head),
             protocol::CLOCK => Ok((serde_json::to_vec(&self.state().now_ms)?, Vec::new())),
