@@ -18,6 +18,7 @@
 
 mod check;
 mod duration;
+mod egress;
 mod error;
 mod plugins;
 
@@ -27,13 +28,13 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use log::LevelFilter;
 use serde::Deserialize;
 use switchboard_plugin_api::TriggerNumber;
 
 pub(crate) use check::schedule_problem;
 pub use duration::{DurationError, HumanDuration};
+pub use egress::EgressConfig;
 pub use error::ConfigError;
 pub use plugins::PluginsConfig;
 
@@ -61,30 +62,6 @@ pub struct Config {
     pub languages: LanguagesConfig,
     /// What holds for all plugins, and the settings of each.
     pub plugins: PluginsConfig,
-}
-
-/// The section `[egress]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct EgressConfig {
-    /// Networks that may be reached although they are not public, as CIDRs such as `127.0.0.0/8`
-    /// or single addresses. Empty by default.
-    #[serde(deserialize_with = "check::networks")]
-    pub allow: Vec<IpNet>,
-    /// Whether plain `http` URLs are accepted besides `https`. Default true.
-    pub http: bool,
-    /// The time for name lookup, TCP and TLS together; `100ms` to `60s`, default `5s`.
-    #[serde(deserialize_with = "duration::one")]
-    pub connect_timeout: Duration,
-    /// How many bytes of a response body are kept; 0 to 16 MiB, default 65536.
-    pub response_limit_bytes: usize,
-}
-
-impl Default for EgressConfig {
-    fn default() -> Self {
-        Self { allow: Vec::new(), http: true, connect_timeout: Duration::from_secs(5), response_limit_bytes: 64 * 1024 }
-    }
 }
 
 /// The section `[store]`.

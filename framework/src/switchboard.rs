@@ -425,11 +425,8 @@ fn load_overrides(languages: &Languages, folder: &Path, log: &ChannelLog) {
 
 fn egress_options(config: &Config) -> EgressOptions {
     EgressOptions {
-        allow: config.egress.allow.clone(),
-        allow_http: config.egress.http,
-        connect_timeout: config.egress.connect_timeout,
-        response_limit_bytes: config.egress.response_limit_bytes,
         user_agent: concat!("Switchboard/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..config.egress.options()
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard::store::{
-    Acceptance, AttemptResult, Ending, Lane, NewTask, SqliteStore, Store, TaskCounts, TaskId, TaskStore, Timestamp,
+    Acceptance, AttemptResult, Ending, NewTask, SqliteStore, Store, TaskCounts, TaskStore, Timestamp,
 };
 use switchboard::{BuiltIn, CallHost, DeferOptions, Payload, PluginError, Switchboard, TriggerNumber};
 
@@ -40,8 +40,7 @@ pub(crate) fn main() {
     match mode.as_str() {
         "work" => work(Path::new(folder), seed, first),
         "drain" => drain(Path::new(folder)),
-        "store" => store(Path::new(folder), seed, first, PRODUCERS),
-        "alone" => store(Path::new(folder), seed, first, 1),
+        "store" => store(Path::new(folder), seed, first),
         other => panic!("no mode `{other}`"),
     }
 }
@@ -129,17 +128,17 @@ fn drain(folder: &Path) {
 
 /// Works on the store itself, without an engine: accepts, starts and ends tasks of some size, so that the log is moved into
 /// the database now and then. What the disk refuses is tried again.
-fn store(folder: &Path, seed: u64, first: u64, producers: u64) {
+fn store(folder: &Path, seed: u64, first: u64) {
     let store = SqliteStore::open(&folder.join("switchboard.db")).unwrap();
     say("R");
     let next = AtomicU64::new(first);
     std::thread::scope(|threads| {
-        for producer in 0..producers {
+        for producer in 0..PRODUCERS {
             let (store, next) = (&store, &next);
             threads.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(seed + producer);
                 let mut accepted = 0;
-                while accepted < 42 / producers {
+                while accepted < 14 {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let payload = json!({ "n": number, "filling": "y".repeat(random.usize(30_000..120_000)) });
                     let Some(id) = accept(store, number, payload.to_string().into_bytes()) else { continue };
@@ -155,7 +154,7 @@ fn store(folder: &Path, seed: u64, first: u64, producers: u64) {
     say("S");
 }
 
-fn accept(store: &SqliteStore, number: u64, payload: Vec<u8>) -> Option<TaskId> {
+fn accept(store: &SqliteStore, number: u64, payload: Vec<u8>) -> Option<switchboard::store::TaskId> {
     let task = NewTask {
         number: NUMBER.get(),
         name: "work".into(),
@@ -178,17 +177,9 @@ fn accept(store: &SqliteStore, number: u64, payload: Vec<u8>) -> Option<TaskId> 
     }
 }
 
-/// Starts and ends a task, as often as it takes. Before that it is given up and taken again, so that there is more in the
-/// log that was committed without a sync.
-fn finish(store: &SqliteStore, id: TaskId) {
-    let lane = Lane { number: NUMBER.get(), name: "work".into(), key: "key".into() };
+/// Starts and ends a task, as often as it takes.
+fn finish(store: &SqliteStore, id: switchboard::store::TaskId) {
     loop {
-        let given_up = store.unhold(vec![id]).wait();
-        let taken = store.claim(vec![lane.clone()], 1_000).wait();
-        if given_up.is_err() || taken.is_err() {
-            std::thread::park_timeout(Duration::from_millis(1));
-            continue;
-        }
         let Ok(Some(started)) = store.start(id, Timestamp(1)).wait() else {
             std::thread::park_timeout(Duration::from_millis(1));
             continue;

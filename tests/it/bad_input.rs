@@ -45,7 +45,7 @@ fn a_private_address_is_refused_until_an_administrator_allows_it() {
     let site = Site::with(&["webhook_none"]);
     site.settings("");
     for url in [
-        "http://127.0.0.1:9/",
+        "http://127.0.0.1:10/",
         "http://127.1/",
         "http://2130706433/",
         "http://0x7f000001/",
@@ -61,7 +61,7 @@ fn a_private_address_is_refused_until_an_administrator_allows_it() {
     add(&site, "1", "http://localhost/", "none", &[]).refused(2, &["`localhost`", "`egress.allow`"]);
     check_counts(&site, 0, 0);
     site.settings("[egress]\nallow = [\"127.0.0.0/8\"]\n");
-    site.add_webhook(1, "http://127.0.0.1:9/", "none", &[]);
+    site.add_webhook(1, "http://127.0.0.1:10/", "none", &[]);
     add(&site, "1", "http://10.1.2.3/", "none", &[]).refused(2, &["10.1.2.3", "`egress.allow`"]);
 }
 

@@ -258,7 +258,7 @@ fn a_redirect_is_a_failure_and_is_not_followed() {
 #[test]
 fn a_permanent_error_of_a_plugin_makes_a_dead_letter_at_once() {
     without_and_with_serve(&["fixture_probe"], |site| {
-        site.add_webhook(62, "http://127.0.0.1:9/", "probe_permanent", &["--set", "probe_permanent_reason=no way"]);
+        site.add_webhook(62, "http://127.0.0.1:10/", "probe_permanent", &["--set", "probe_permanent_reason=no way"]);
         let emitted = site.emit_and_wait(62, "booking_added", DATA);
         assert_eq!(emitted.code, 3, "{emitted:?}");
         let emitted = emitted.json();
@@ -274,7 +274,7 @@ fn a_permanent_error_of_a_plugin_makes_a_dead_letter_at_once() {
 fn a_plugin_that_panics_is_reported_with_the_place_and_tried_again() {
     let site = Site::with(&["fixture_probe", "webhook_none"]);
     let receiver = Receiver::friendly();
-    site.add_webhook(62, "http://127.0.0.1:9/", "probe_panic", &[]);
+    site.add_webhook(62, "http://127.0.0.1:10/", "probe_panic", &[]);
     site.add_webhook(63, &receiver.url("hook"), "none", &[]);
     let serving = site.serve();
     let id = task_of(&site.emit(62, "booking_added", DATA));

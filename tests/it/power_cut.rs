@@ -20,11 +20,11 @@ struct Workload {
 }
 
 /// Runs the host program on its store; `during` may let the disk fail meanwhile.
-fn run(program: &Path, mode: &str, during: impl FnOnce(&CrashHost, &FaultyDisk) -> Vec<Line>) -> Workload {
+fn run(program: &Path, during: impl FnOnce(&CrashHost, &FaultyDisk) -> Vec<Line>) -> Workload {
     let seed = crate::crash::seed();
     let folder = TempDir::new().unwrap();
     let disk = FaultyDisk::new();
-    let mut command = CrashHost::command(program, folder.path(), mode, seed, 1);
+    let mut command = CrashHost::command(program, folder.path(), "store", seed, 1);
     let journal = disk.put_before_with_journal(&mut command, folder.path());
     let host = CrashHost::start(command);
     let mut lines = during(&host, &disk);
@@ -130,7 +130,7 @@ fn a_power_cut_at_any_sync_loses_nothing_that_was_acknowledged() {
     if !has_faulty_disk() {
         return;
     }
-    let workload = run(crash_host(), "store", |host, _| until_it_ends(host));
+    let workload = run(crash_host(), |host, _| until_it_ends(host));
     let accepted = workload.lines.iter().filter(|line| matches!(line, Line::Accepted(..))).count();
     let moved = |happening: &&Happening| matches!(happening, Happening::Write(file, ..) if file == "switchboard.db");
     let moved = workload.happenings.iter().filter(moved).count();
@@ -145,7 +145,7 @@ fn a_store_that_does_not_sync_is_found_out() {
     if !has_faulty_disk() {
         return;
     }
-    let workload = run(weakened_crash_host(), "store", |host, _| until_it_ends(host));
+    let workload = run(weakened_crash_host(), |host, _| until_it_ends(host));
     assert_eq!(workload.lines[0], Line::Begun(true));
     let (wrong, _) = cut_at_every_sync(&workload);
     assert!(wrong.iter().any(|wrong| wrong.contains("was acknowledged and is lost")), "{wrong:#?}");
@@ -156,7 +156,7 @@ fn a_power_cut_after_syncs_that_failed_loses_nothing_that_was_acknowledged() {
     if !has_faulty_disk() {
         return;
     }
-    let workload = run(crash_host(), "alone", |host, disk| {
+    let workload = run(crash_host(), |host, disk| {
         let mut lines = Vec::new();
         let mut random = fastrand::Rng::with_seed(crate::crash::seed());
         // While a sync fails, work is refused; between that, it goes on.

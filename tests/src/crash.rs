@@ -52,7 +52,7 @@ pub struct CrashHost {
 }
 
 impl CrashHost {
-    /// Returns a call of the host program: `work`, `drain`, `store` or `alone`.
+    /// Returns a call of the host program: `work`, `drain` or `store`.
     #[must_use]
     pub fn command(program: &Path, folder: &Path, mode: &str, seed: u64, first: u64) -> Command {
         let mut command = Command::new(program);

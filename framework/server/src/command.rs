@@ -135,7 +135,12 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
         Command::WebhookAdd { owner, url, method, settings, events, language } => {
             let draft = WebhookDraft { owner, url, method, settings, events, language };
             let webhook = host.webhooks().add(draft).map_err(webhook_error)?;
-            Reply::new(show::webhook_json(host, &webhook), format!("webhook {} added", webhook.id))
+            let (mut json, mut text) = (show::webhook_json(host, &webhook), format!("webhook {} added", webhook.id));
+            if let Some(warning) = host.webhooks().url_warning(&webhook.url) {
+                text += &format!("\nit would not be delivered just now: {warning}");
+                json["warning"] = warning.into();
+            }
+            Reply::new(json, text)
         }
         Command::WebhookList { owner } => {
             let webhooks = host.webhooks().list(owner).map_err(webhook_error)?;

@@ -137,9 +137,15 @@ impl Source<'_> {
         let egress = &config.egress;
         let deferred = &config.deferred;
         let seconds = Duration::from_secs;
+        let phase = Duration::from_millis(100)..=seconds(60);
         let schedules = deferred.schedules.values().find_map(|delays| schedule_problem(delays));
         let problems = [
-            ("egress.connect_timeout", outside_time(egress.connect_timeout, Duration::from_millis(100)..=seconds(60))),
+            ("egress.allow_hosts", egress.host_problem()),
+            ("egress.proxy", egress.proxy_problem()),
+            ("egress.dns_timeout", outside_time(egress.dns_timeout, phase.clone())),
+            ("egress.connect_timeout", outside_time(egress.connect_timeout, phase.clone())),
+            ("egress.tls_timeout", outside_time(egress.tls_timeout, phase.clone())),
+            ("egress.first_byte_timeout", outside_time(egress.first_byte_timeout, phase)),
             ("egress.response_limit_bytes", outside(egress.response_limit_bytes, 0..=16 * 1024 * 1024)),
             ("store.url", foreign_url(config.store.url.as_deref())),
             ("deferred.threads", outside(deferred.threads, 1..=256)),

@@ -27,6 +27,9 @@ const V4: [(Ipv4Addr, u32, &str); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
 ];
 
+/// The well-known prefix of NAT64 (RFC 6052), 96 bits long.
+const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
+
 /// The only IPv6 that is global unicast.
 const V6_GLOBAL: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
@@ -34,8 +37,8 @@ const V6_GLOBAL: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 
 const V6: [(Ipv6Addr, u32, &str); 11] = [
     (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
     (Ipv6Addr::LOCALHOST, 128, "loopback"),
-    // Leads to an IPv4 address, and only on a host behind NAT64, whose administrator can allow it.
-    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96, "nat64"),
+    // Leads to an IPv4 address, and only on a host behind NAT64.
+    (NAT64, 96, "nat64"),
     // Teredo, ORCHID and others.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
@@ -49,31 +52,48 @@ const V6: [(Ipv6Addr, u32, &str); 11] = [
 
 /// Judges one address: global unicast passes, and what the policy allows.
 ///
-/// An IPv4 address inside an IPv6 one (`::ffff:10.0.0.1`) is judged as IPv4.
+/// An IPv4 address inside an IPv6 one (`::ffff:10.0.0.1`) is judged as IPv4; so is one behind NAT64 where the policy says
+/// that there is one.
 ///
 /// # Errors
 ///
 /// A [`Refusal`] with the rule that holds for the address.
 pub fn judge_address(address: IpAddr, policy: &Policy) -> Result<(), Refusal> {
-    let address = address.to_canonical();
+    let given = address.to_canonical();
+    let address = behind_nat64(given, policy);
     let rule = match address {
         IpAddr::V4(address) => rule_v4(address),
         IpAddr::V6(address) => rule_v6(address),
     };
     match rule {
-        Some(rule) if !is_allowed(address, policy) => Err(Refusal {
-            rule,
-            subject: address.to_string(),
-            allowed_by: Some(Setting { key: "egress.allow", value: IpNet::from(address).to_string() }),
-            malformed: false,
-        }),
+        Some(rule) if !is_allowed(address, policy) && !is_allowed(given, policy) => Err(refusal(rule, address)),
         _ => Ok(()),
     }
+}
+
+/// Returns the refusal of an address, which an entry in the allow-list would lift.
+pub(super) fn refusal(rule: &'static str, address: IpAddr) -> Refusal {
+    let setting = match rule {
+        "nat64" => Setting { key: "egress.nat64", value: "true".to_owned() },
+        _ => Setting { key: "egress.allow", value: IpNet::from(address).to_string() },
+    };
+    Refusal { rule, subject: address.to_string(), allowed_by: Some(setting), malformed: false }
 }
 
 /// Tells whether the allow-list covers `address`.
 pub(super) fn is_allowed(address: IpAddr, policy: &Policy) -> bool {
     policy.allow.iter().any(|network| network.contains(&address))
+}
+
+/// Returns the IPv4 address that a NAT64 of this machine would connect to, or `address` itself.
+fn behind_nat64(address: IpAddr, policy: &Policy) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if policy.nat64 && (v6.to_bits() ^ NAT64.to_bits()) >> 32 == 0 => {
+            let [.., a, b, c, d] = v6.octets();
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        other => other,
+    }
 }
 
 fn rule_v4(address: Ipv4Addr) -> Option<&'static str> {
@@ -181,7 +201,7 @@ mod tests {
     #[test]
     fn the_allow_list_wins_for_exactly_its_networks() {
         let allow = ["127.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
-        let policy = Policy { allow: allow.to_vec(), allow_http: true };
+        let policy = Policy { allow: allow.to_vec(), ..Policy::default() };
         let judge = |address: &str| judge_address(address.parse().unwrap(), &policy);
         for allowed in ["127.0.0.1", "127.255.0.1", "::ffff:127.0.0.1", "fd12::1"] {
             assert_eq!(judge(allowed), Ok(()));
@@ -189,6 +209,19 @@ mod tests {
         for refused in ["10.0.0.1", "::1", "::127.0.0.1", "fc00::1"] {
             assert!(judge(refused).is_err(), "`{refused}`");
         }
+    }
+
+    #[test]
+    fn behind_nat64_the_address_inside_is_judged() {
+        let policy = Policy { nat64: true, ..Policy::default() };
+        let judge = |address: &str| judge_address(address.parse().unwrap(), &policy).map_err(|refusal| refusal.rule);
+        assert_eq!(judge("64:ff9b::93.184.216.34"), Ok(()));
+        assert_eq!(judge("64:ff9b::169.254.169.254"), Err("link_local"));
+        assert_eq!(judge("64:ff9b::127.0.0.1"), Err("loopback"));
+        // The prefix that each network chooses for itself is not the well-known one.
+        assert_eq!(judge("64:ff9b:1::93.184.216.34"), Err("not_global"));
+        let refused = judge_address("64:ff9b::1.1.1.1".parse().unwrap(), &Policy::default()).unwrap_err();
+        assert_eq!(refused.allowed_by.unwrap().key, "egress.nat64");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a [`Request`] to what reqwest sends, and headers back.
 
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use url::Url;
 
 use super::{EgressError, Request};
@@ -23,6 +23,35 @@ pub(super) fn build(url: Url, request: Request) -> Result<reqwest::Request, Egre
         *built.body_mut() = Some(request.body.into());
     }
     Ok(built)
+}
+
+/// Replaces the value of a header that holds a secret.
+const MASKED: &str = "***";
+
+/// Parts of names of headers whose values are secrets.
+const SECRET: [&str; 8] = ["auth", "cookie", "key", "password", "passwd", "secret", "session", "token"];
+
+/// Returns what is sent, for people: secrets are masked.
+pub(super) fn masked(request: &reqwest::Request, user_agent: &HeaderValue) -> Vec<(String, String)> {
+    let mut headers = owned(request.headers());
+    if !request.headers().contains_key(USER_AGENT) {
+        headers.extend([(USER_AGENT.to_string(), String::from_utf8_lossy(user_agent.as_bytes()).into_owned())]);
+    }
+    mask(&mut headers);
+    headers
+}
+
+/// Masks the values of headers that hold secrets, by their names: credentials, cookies, keys and tokens.
+pub fn mask(headers: &mut [(String, String)]) {
+    for (name, value) in headers {
+        if is_secret(&name.to_ascii_lowercase()) {
+            MASKED.clone_into(value);
+        }
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRET.iter().any(|part| name.contains(part))
 }
 
 /// Returns the headers of a response as text.
@@ -49,7 +78,7 @@ fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, EgressError> {
         }
         let mut value = HeaderValue::from_str(value).map_err(|_| error("has a value with control characters"))?;
         // Keeps HTTP/2 from putting it into a table that later requests share.
-        value.set_sensitive(name == AUTHORIZATION || name == COOKIE);
+        value.set_sensitive(is_secret(name.as_str()));
         headers
             .try_append(name.clone(), value)
             .map_err(|_| EgressError::Header { name: shown(name.as_str()), reason: "is one too many" })?;

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name};
+use tokio::sync::Semaphore;
 
 use super::address::judge_address;
 use super::guard::{Policy, Refusal, is_localhost, judge_name, localhost};
+use super::own::Own;
+use super::trace::{self, Phase};
 
 /// The future of [`Resolve::resolve`].
 pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
@@ -18,21 +20,29 @@ pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send
 /// Finds the addresses of a name. Its answers are judged by the caller.
 pub trait Resolve: Send + Sync + 'static {
     /// Returns all addresses of `name`, in the order in which to try them.
+    ///
+    /// The name ends with a dot, which makes it complete: no search domain is to be added. Only a host that the
+    /// administrator has named is asked for as it was written.
     fn resolve(&self, name: &str) -> Resolving;
 }
 
-/// The operating system's resolver, with its `hosts` file.
+/// The operating system's resolver. Its `hosts` file holds for names that the administrator has named.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
+/// How many lookups the system does at once. One that hangs occupies a thread longer than anyone waits for it.
+static LOOKUPS: Semaphore = Semaphore::const_new(128);
+
 impl Resolve for SystemResolver {
     fn resolve(&self, name: &str) -> Resolving {
-        // Without a dot at the end: `hosts` files do not know that form. A search domain may then
-        // apply, whose answers are judged like any other.
         let name = name.to_owned();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+            let lookup = move || {
+                let _permit = permit;
+                Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+            };
+            tokio::task::spawn_blocking(lookup).await.map_err(io::Error::other)?
         })
     }
 }
@@ -44,53 +54,79 @@ pub(super) enum ResolveError {
     Refused(Refusal),
     #[error("the name lookup failed")]
     Failed(#[source] io::Error),
-    #[error("the name lookup took too long")]
-    TimedOut,
 }
 
-/// Resolves once, judges every answer, and hands out only what was judged: the client connects to
-/// these addresses and asks nobody again.
-pub(super) struct GuardedResolver {
+/// Who may be reached.
+pub(super) struct Guard {
+    pub(super) policy: Policy,
+    pub(super) own: Own,
     pub(super) resolver: Arc<dyn Resolve>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) timeout: Duration,
 }
+
+impl Guard {
+    /// Resolves `name` once, judges every answer, and returns only what was judged.
+    pub(super) async fn addresses(&self, name: &str, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
+        judge_name(name, &self.policy).map_err(ResolveError::Refused)?;
+        let trusted = self.policy.allows_host(name);
+        let addresses = if is_localhost(name) && !trusted {
+            localhost(&self.policy).collect()
+        } else {
+            self.lookup(name, trusted).await?
+        };
+        // One bad address refuses all: a name that has both is an attack or a mistake.
+        for address in &addresses {
+            if !trusted {
+                judge_address(*address, &self.policy).map_err(ResolveError::Refused)?;
+            }
+            self.own.judge(*address, port, trusted, &self.policy).map_err(ResolveError::Refused)?;
+        }
+        Ok(addresses)
+    }
+
+    async fn lookup(&self, name: &str, as_written: bool) -> Result<Vec<IpAddr>, ResolveError> {
+        let complete = if as_written || name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
+        let addresses = self.resolver.resolve(&complete).await.map_err(ResolveError::Failed)?;
+        if addresses.is_empty() {
+            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(ResolveError::Failed(none));
+        }
+        Ok(addresses)
+    }
+}
+
+/// The guard as the client's resolver: the client connects to these addresses and asks nobody again.
+pub(super) struct GuardedResolver(pub(super) Arc<Guard>);
 
 impl reqwest::dns::Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> reqwest::dns::Resolving {
-        let resolver = Arc::clone(&self.resolver);
-        let policy = Arc::clone(&self.policy);
-        let timeout = self.timeout;
+        let guard = Arc::clone(&self.0);
         Box::pin(async move {
-            let addresses = judged(name.as_str(), &*resolver, &policy, timeout).await?;
-            // The port of the URL replaces 0.
-            let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as Addrs)
+            trace::enter(Phase::Dns);
+            let progress = trace::current();
+            // No request, no port: such a lookup belongs to none of ours and reaches no port of this host.
+            let port = progress.as_ref().map_or(0, |progress| progress.port);
+            let addresses = guard.addresses(name.as_str(), port).await?;
+            if let Some(progress) = progress {
+                progress.resolved(&addresses);
+                progress.enter(Phase::Connect);
+            }
+            Ok(addrs(addresses))
         })
     }
 }
 
-async fn judged(
-    name: &str,
-    resolver: &dyn Resolve,
-    policy: &Policy,
-    timeout: Duration,
-) -> Result<Vec<IpAddr>, ResolveError> {
-    judge_name(name, policy).map_err(ResolveError::Refused)?;
-    if is_localhost(name) {
-        return Ok(localhost(policy).collect());
+/// Finds the administrator's proxy, the only host a client with a proxy connects to. What the proxy is asked for has been
+/// judged before.
+pub(super) struct ProxyResolver(pub(super) Arc<dyn Resolve>);
+
+impl reqwest::dns::Resolve for ProxyResolver {
+    fn resolve(&self, name: Name) -> reqwest::dns::Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move { Ok(addrs(resolver.resolve(name.as_str()).await.map_err(ResolveError::Failed)?)) })
     }
-    let addresses = tokio::time::timeout(timeout, resolver.resolve(name))
-        .await
-        .map_err(|_| ResolveError::TimedOut)?
-        .map_err(ResolveError::Failed)?;
-    if addresses.is_empty() {
-        let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        return Err(ResolveError::Failed(none));
-    }
-    // One bad address refuses all: a name that has both is an attack or a mistake.
-    for address in &addresses {
-        judge_address(*address, policy).map_err(ResolveError::Refused)?;
-    }
-    Ok(addresses)
+}
+
+/// The port of the URL replaces 0.
+fn addrs(addresses: Vec<IpAddr>) -> Addrs {
+    Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)))
 }

@@ -14,7 +14,7 @@ use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
 use super::{RunState, UNLIMITED, services};
 use crate::dispatcher::HandlerValue;
-use crate::egress::{EgressError, Request, Response};
+use crate::egress::{EgressError, Request, Response, Sent, Trace};
 use crate::language::Argument;
 use crate::registry::Minicomponent;
 use crate::runtime::interrupted;
@@ -52,6 +52,9 @@ pub(crate) struct Exchange {
     pub(crate) url: String,
     pub(crate) status: Option<u16>,
     pub(crate) response: Option<String>,
+    /// Addresses, TLS, masked headers and how long each phase took.
+    #[expect(dead_code, reason = "attempts do not keep it yet")]
+    pub(crate) trace: Trace,
 }
 
 /// One call, as long as the caller waits for it.
@@ -188,12 +191,12 @@ impl<'a> Call<'a> {
         let timeout = head.timeout_ms.map_or(time_left, |wanted| time_left.min(Duration::from_millis(wanted)));
         let (url, confidential) = (masked(&head.url), head.confidential);
         let headers = webhooks::delivery::stamped(head.headers, &self.run.core.clock);
-        let request = Request { method: head.method, url: head.url, headers, body, timeout };
+        let request = Request { headers, body, ..Request::new(&head.method, &head.url, timeout) };
         let (core, exchanges) = (Arc::clone(&self.run.core), self.options.exchanges.clone());
         Ok(async move {
-            let result = core.egress.send(request).await;
+            let Sent { result, trace, .. } = core.egress.send(request).await;
             if let Some(exchanges) = exchanges {
-                let exchange = exchange(url, confidential, &result);
+                let exchange = exchange(url, confidential, &result, trace);
                 exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
             }
             let response = result.map_err(|error| egress_error(&error))?;
@@ -341,7 +344,7 @@ fn masked(url: &str) -> String {
     format!("{start}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
-fn exchange(url: String, confidential: bool, result: &Result<Response, EgressError>) -> Exchange {
+fn exchange(url: String, confidential: bool, result: &Result<Response, EgressError>, trace: Trace) -> Exchange {
     let response = result.as_ref().ok().filter(|_| !confidential);
     let kept = response.map(|response| {
         let body = &response.body[..response.body.len().min(KEPT_RESPONSE_BYTES)];
@@ -351,7 +354,7 @@ fn exchange(url: String, confidential: bool, result: &Result<Response, EgressErr
         Ok(response) => Some(response.status),
         Err(error) => error.status(),
     };
-    Exchange { url, status, response: kept.filter(|text| !text.is_empty()) }
+    Exchange { url, status, response: kept.filter(|text| !text.is_empty()), trace }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use super::fan_out::webhook_key;
 use super::methods::{self, Method, Problem};
 use super::validation;
 use crate::core::Core;
-use crate::egress::{Refusal, judge};
+use crate::egress::{Outlook, Refusal};
+use crate::error::Chain;
 use crate::run::{RunBuilder, TriggerError};
 use crate::store::{NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId};
 
@@ -148,9 +149,8 @@ impl<'a> Webhooks<'a> {
             let known = if known.is_empty() { "none".into() } else { known.join(", ") };
             return Err(WebhookError::Method { method: draft.method, known });
         };
-        judge(&draft.url, self.core.egress.policy())
-            .map(drop)
-            .map_err(|source| WebhookError::Url { url: draft.url.escape_debug().to_string(), source })?;
+        let judged = self.core.egress.judge(&draft.url);
+        judged.map(drop).map_err(|source| WebhookError::Url { url: draft.url.escape_debug().to_string(), source })?;
         let settings = methods::complete(method, draft.settings).map_err(|source| WebhookError::Settings { source })?;
         let language = draft.language.as_deref().unwrap_or(&self.core.config.languages.default);
         let webhook = NewWebhook {
@@ -165,6 +165,20 @@ impl<'a> Webhooks<'a> {
         log::info!(logger: self.core.log, target: CHANNEL, webhook = webhook.id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook added");
         Ok(webhook)
+    }
+
+    /// Returns why a request to `url` would not arrive just now although the URL is accepted: its name has no address, or
+    /// leads to a refused one. A warning for whoever stores it, since that can heal; each delivery judges it again.
+    ///
+    /// Waits for the name lookup, `egress.dns_timeout` at most.
+    #[must_use]
+    pub fn url_warning(&self, url: &str) -> Option<String> {
+        let (egress, url) = (self.core.egress.clone(), url.to_owned());
+        let outlook = self.core.runtime.wait(async move { egress.foresee(&url).await })?;
+        match outlook.ok()? {
+            Outlook::Clear => None,
+            Outlook::Doubtful(error) => Some(Chain(&error).to_string()),
+        }
     }
 
     /// Returns one webhook.

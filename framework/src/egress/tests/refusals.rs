@@ -8,20 +8,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 
 /// Answers each question with the next of its answers, the last one again and again.
-struct Scripted {
+pub(super) struct Scripted {
     answers: Vec<Vec<IpAddr>>,
-    asked: AtomicUsize,
+    pub(super) asked: AtomicUsize,
+    pub(super) names: Mutex<Vec<String>>,
 }
 
 impl Scripted {
-    fn new(answers: &[&[&str]]) -> Arc<Self> {
+    pub(super) fn new(answers: &[&[&str]]) -> Arc<Self> {
         let addresses = |texts: &&[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Arc::new(Self { answers: answers.iter().map(addresses).collect(), asked: AtomicUsize::new(0) })
+        Arc::new(Self {
+            answers: answers.iter().map(addresses).collect(),
+            asked: AtomicUsize::new(0),
+            names: Mutex::default(),
+        })
     }
 }
 
 impl Resolve for Scripted {
-    fn resolve(&self, _name: &str) -> Resolving {
+    fn resolve(&self, name: &str) -> Resolving {
+        self.names.lock().unwrap().push(name.to_owned());
         let number = self.asked.fetch_add(1, Ordering::SeqCst).min(self.answers.len() - 1);
         let answer = self.answers[number].clone();
         Box::pin(future::ready(Ok(answer)))
@@ -39,7 +45,7 @@ fn a_refused_url_is_refused_for_good_before_anyone_is_asked() {
         ("http://user:SECRET@example.com/", "bad_url"),
         ("http://example.com/SECRET\r\n", "bad_url"),
     ] {
-        check_failed(run(egress.send(request(url))), code, false);
+        check_failed(run(egress.send(request(url))).result, code, false);
     }
     assert_eq!(resolver.asked.load(Ordering::SeqCst), 0);
 }
@@ -52,9 +58,9 @@ fn a_name_is_resolved_once_per_connection_and_each_answer_is_judged() {
     let egress = Egress::with_resolver(options(), resolver.clone()).unwrap();
     let url = format!("http://receiver.example:{port}/?token=SECRET");
     run(async {
-        assert_eq!(egress.send(request(&url)).await.unwrap().status, 200);
+        assert_eq!(egress.send(request(&url)).await.result.unwrap().status, 200);
         assert_eq!(resolver.asked.load(Ordering::SeqCst), 1);
-        let error = check_failed(egress.send(request(&url)).await, "blocked", true);
+        let error = check_failed(egress.send(request(&url)).await.result, "blocked", true);
         assert_eq!(
             error.to_string(),
             "`receiver.example` leads to a refused address, `10.0.0.1` is refused by rule \
@@ -68,7 +74,7 @@ fn a_name_is_resolved_once_per_connection_and_each_answer_is_judged() {
 fn one_bad_address_refuses_the_whole_name() {
     for answer in [&["127.0.0.1", "169.254.169.254"][..], &["93.184.216.34", "::1"][..], &["::ffff:10.0.0.1"][..]] {
         let egress = Egress::with_resolver(options(), Scripted::new(&[answer])).unwrap();
-        let result = run(egress.send(request("http://receiver.example/?token=SECRET")));
+        let result = run(egress.send(request("http://receiver.example/?token=SECRET"))).result;
         check_failed(result, "blocked", true);
     }
 }
@@ -76,7 +82,7 @@ fn one_bad_address_refuses_the_whole_name() {
 #[test]
 fn a_name_without_an_address_is_a_failure_of_the_lookup() {
     let egress = Egress::with_resolver(options(), Scripted::new(&[&[]])).unwrap();
-    check_failed(run(egress.send(request("http://receiver.example/SECRET"))), "dns", true);
+    check_failed(run(egress.send(request("http://receiver.example/SECRET"))).result, "dns", true);
 }
 
 #[test]
@@ -87,10 +93,67 @@ fn a_lookup_that_never_ends_is_cut() {
             Box::pin(future::pending())
         }
     }
-    let connect_timeout = Duration::from_millis(500);
-    let options = EgressOptions { connect_timeout, ..options() };
+    let deadlines = Deadlines { dns: Duration::from_millis(200), ..options().deadlines };
+    let options = EgressOptions { deadlines, ..options() };
     let egress = Egress::with_resolver(options, Arc::new(Silent)).unwrap();
-    check_failed(run(egress.send(request("http://receiver.example/SECRET"))), "dns_timeout", true);
+    let error = check_failed(run(egress.send(request("http://receiver.example/SECRET"))).result, "dns_timeout", true);
+    assert_eq!(error.to_string(), "no resolver knew the address of `receiver.example` within 200ms");
+}
+
+#[test]
+fn a_name_is_complete_unless_the_administrator_has_named_it() {
+    let port = serve_text("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let resolver = Scripted::new(&[&["127.0.0.1"]]);
+    let mut options = options();
+    options.policy.allow_hosts = vec!["receiver.lan".to_owned(), "*.corp.example".to_owned(), "redis".to_owned()];
+    let egress = Egress::with_resolver(options, resolver.clone()).unwrap();
+    for host in ["receiver.example", "dotted.example.", "receiver.lan", "a.b.corp.example", "redis"] {
+        let sent = run(egress.send(request(&format!("http://{host}:{port}/"))));
+        assert_eq!(sent.result.unwrap().status, 200);
+    }
+    let names = resolver.names.lock().unwrap().clone();
+    assert_eq!(names, ["receiver.example.", "dotted.example.", "receiver.lan", "a.b.corp.example", "redis"]);
+}
+
+#[test]
+fn a_host_the_administrator_has_named_may_lead_anywhere_but_to_this_host() {
+    let port = serve_text("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let mut options = options();
+    options.policy = Policy { allow_hosts: vec!["receiver.lan".to_owned()], ..Policy::default() };
+    let egress = Egress::with_resolver(options, Scripted::new(&[&["127.0.0.1"]])).unwrap();
+    let to = |host: &str| run(egress.send(request(&format!("http://{host}:{port}/?token=SECRET")))).result;
+    assert_eq!(to("receiver.lan").unwrap().status, 200);
+    check_failed(to("other.example"), "blocked", true);
+    egress.listens(port);
+    let error = check_failed(to("receiver.lan"), "blocked", true);
+    assert!(error.to_string().contains("`own_port`"), "{error}");
+}
+
+#[test]
+fn a_public_address_of_this_machine_is_refused_as_a_literal_and_as_an_answer() {
+    let own = || Ok(vec!["93.184.216.34".parse().unwrap()]);
+    let egress = Egress::on_machine(options(), Scripted::new(&[&["1.1.1.1", "93.184.216.34"]]), own).unwrap();
+    let error = check_failed(run(egress.send(request("http://93.184.216.34/?SECRET"))).result, "blocked", false);
+    assert!(error.to_string().contains("`own_address`"), "{error}");
+    let error = check_failed(run(egress.send(request("http://receiver.example/?SECRET"))).result, "blocked", true);
+    assert!(error.to_string().contains("`93.184.216.34/32` in `egress.allow`"), "{error}");
+}
+
+#[test]
+fn what_a_url_leads_to_is_foreseen_and_refuses_nothing() {
+    let foresee = |answers: &[&[&str]], url: &str| {
+        let egress = Egress::with_resolver(options(), Scripted::new(answers)).unwrap();
+        match run(egress.foresee(url)) {
+            Ok(Outlook::Clear) => "clear",
+            Ok(Outlook::Doubtful(error)) => error.code(),
+            Err(_) => "refused",
+        }
+    };
+    assert_eq!(foresee(&[&["1.1.1.1"]], "https://receiver.example/"), "clear");
+    assert_eq!(foresee(&[&[]], "https://receiver.example/"), "dns");
+    assert_eq!(foresee(&[&["10.0.0.1"]], "https://receiver.example/"), "blocked");
+    assert_eq!(foresee(&[&["1.1.1.1"]], "https://10.0.0.1/"), "refused");
+    assert_eq!(foresee(&[&[]], "https://1.1.1.1/"), "clear");
 }
 
 #[test]
@@ -99,8 +162,9 @@ fn an_allowed_localhost_is_this_machine_whatever_a_resolver_says() {
     let resolver = Scripted::new(&[&["10.0.0.1"]]);
     let egress = Egress::with_resolver(options(), resolver.clone()).unwrap();
     let url = format!("http://app.localhost:{port}/");
-    let response = run(egress.send(request(&url))).unwrap();
-    assert_eq!(response.remote.unwrap().ip().to_string(), "127.0.0.1");
+    let sent = run(egress.send(request(&url)));
+    assert_eq!(sent.result.unwrap().status, 200);
+    assert_eq!(sent.trace.remote.unwrap().ip().to_string(), "127.0.0.1");
     assert_eq!(resolver.asked.load(Ordering::SeqCst), 0);
 }
 
@@ -146,7 +210,7 @@ fn headers_of_the_connection_and_broken_ones_are_refused() {
         ("x-a", "SECRET\r\nx-b: 1", "header `x-a` has a value with control characters"),
     ] {
         let headers = vec![(name.to_owned(), value.to_owned())];
-        let result = run(egress.send(Request { headers, ..request("http://127.0.0.1:1/") }));
+        let result = run(egress.send(Request { headers, ..request("http://127.0.0.1:8080/") })).result;
         let text = check_failed(result, "bad_header", false).to_string();
         assert!(text.to_lowercase().starts_with(&message.to_lowercase()), "{text}");
     }
@@ -156,7 +220,8 @@ fn headers_of_the_connection_and_broken_ones_are_refused() {
 fn methods_that_are_none_or_open_tunnels_are_refused() {
     let egress = Egress::new(options()).unwrap();
     for method in ["", "CONNECT", "TRACE", "GET /", "P\u{f6}ST"] {
-        let result = run(egress.send(Request { method: method.to_owned(), ..request("http://127.0.0.1:1/") }));
+        let result =
+            run(egress.send(Request { method: method.to_owned(), ..request("http://127.0.0.1:8080/") })).result;
         check_failed(result, "bad_method", false);
     }
 }
@@ -183,7 +248,7 @@ fn a_client_can_be_shared_and_sent_between_threads() {
     fn check_future<T: Send>(_: T) {}
     let egress = Egress::new(options()).unwrap();
     check(&egress);
-    check_future(egress.send(request("http://127.0.0.1:1/")));
+    check_future(egress.send(request("http://127.0.0.1:8080/")));
     let user_agent = "a\nb".to_owned();
     assert!(matches!(Egress::new(EgressOptions { user_agent, ..options() }), Err(SetupError::UserAgent { .. })));
 }
