@@ -1,6 +1,7 @@
 //! HTTP through the host: one guard, one TLS stack and one connection pool for all plugins.
 
 use core::time::Duration;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -295,12 +296,38 @@ impl Response {
         })
     }
 
+    /// Returns how long the receiver asks to be left alone: `Retry-After` (RFC 9110) in seconds or as an HTTP date; `None`
+    /// when it does not ask, or nobody can read what it wrote.
+    ///
+    /// A date is measured from the receiver's own `Date`, where it sends one, so that a wrong clock does not change the wait;
+    /// one that has passed is no wait. The host waits 24 hours at most.
+    ///
+    /// ```
+    /// use switchboard_plugin_api::prelude::*;
+    ///
+    /// async fn accepts_orders(cx: &Context<'_>) -> Result<bool, PluginError> {
+    ///     let response = cx.http().get("https://example.com/health").send().await?;
+    ///     Ok(response.retry_after().is_none())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let value = self.header("retry-after")?.trim();
+        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            // Only a number that is too large cannot be read.
+            return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+        }
+        let until = httpdate::parse_http_date(value).ok()?;
+        let theirs = self.header("date").and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+        Some(until.duration_since(theirs.unwrap_or_else(SystemTime::now)).unwrap_or_default())
+    }
+
     /// Returns the response when its status is 200 to 299.
     ///
     /// # Errors
     ///
     /// Otherwise an error with the status and its class as code (`http_3xx`, `http_4xx`, `http_5xx`, `rate_limited`,
-    /// `gone`); `gone` (410) is permanent, the others are retryable, no earlier than `Retry-After` in seconds asks.
+    /// `gone`); `gone` (410) is permanent, the others are retryable, no earlier than [`Response::retry_after`] asks.
     pub fn successful(self) -> Result<Self, PluginError> {
         let status = self.status();
         let code = match status {
@@ -324,9 +351,8 @@ impl Response {
             410 => PluginError::permanent(message),
             _ => PluginError::retryable(message),
         };
-        let retry_after = self.header("retry-after").and_then(|value| value.trim().parse().ok());
-        let error = match retry_after {
-            Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
+        let error = match self.retry_after() {
+            Some(wait) => error.with_retry_after(wait),
             None => error,
         };
         Err(error.with_code(code))
@@ -367,9 +393,32 @@ mod tests {
         }
         let error = response(307, &[("location", "https://a.example/b?key=s3cret")]).delivered().unwrap_err();
         assert_eq!(error.to_string(), "the receiver answered 307 and points to https://a.example/b: update the URL");
-        let error = response(503, &[("Retry-After", "120")]).delivered().unwrap_err();
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
-        let error = response(503, &[("Retry-After", "99999999999999999999")]).delivered().unwrap_err();
-        assert_eq!(error.retry_after(), None);
+    }
+
+    #[test]
+    fn a_receiver_can_ask_for_a_wait_in_seconds_or_until_a_date() {
+        const NINE: &str = "Tue, 24 Nov 2026 09:00:00 GMT";
+        let asked = |retry_after, date| {
+            let headers = [("Retry-After", retry_after), ("Date", date)];
+            response(503, &headers).delivered().unwrap_err().retry_after()
+        };
+        for (retry_after, seconds) in [
+            ("120", 120),
+            (" 0 ", 0),
+            ("99999999999999999999", u64::MAX),
+            ("Tue, 24 Nov 2026 09:02:00 GMT", 120),
+            ("Tuesday, 24-Nov-26 09:02:00 GMT", 120),
+            ("Tue Nov 24 09:02:00 2026", 120),
+            ("Tue, 24 Nov 2026 08:00:00 GMT", 0),
+        ] {
+            assert_eq!(asked(retry_after, NINE), Some(Duration::from_secs(seconds)), "{retry_after}");
+        }
+        for unreadable in ["", "soon", "-1", "1.5", "+5", "Tue, 32 Nov 2026 09:00:00 GMT"] {
+            assert_eq!(asked(unreadable, NINE), None, "{unreadable}");
+        }
+        // Without a usable `Date` the clock of this machine counts.
+        let far = asked("Fri, 31 Dec 9999 23:59:59 GMT", "now").unwrap();
+        assert!(far > Duration::from_secs(7_000 * 365 * 24 * 60 * 60));
+        assert_eq!(asked("Thu, 01 Jan 1970 00:00:00 GMT", ""), Some(Duration::ZERO));
     }
 }
