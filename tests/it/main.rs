@@ -16,6 +16,7 @@ mod evolution;
 mod failing_disk;
 mod from_inside;
 mod guide;
+mod hostile;
 mod house;
 mod isolation;
 mod library;
