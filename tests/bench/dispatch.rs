@@ -2,18 +2,12 @@
 //!
 //! `cargo bench -p switchboard-tests --bench dispatch` prints a table. With `-- --check` the exit code says whether
 //! every target is met. What is measured and why is in `docs/performance.md`.
-#![expect(
-    unsafe_code,
-    reason = "a counting allocator, and the plain C interface that the framework is measured against"
-)]
+#![expect(unsafe_code, reason = "the plain C interface that the framework is measured against")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends")]
-#![expect(clippy::print_stdout, reason = "the table is its result")]
 
 #[path = "../fixtures/bench/src/booking.rs"]
 mod booking;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
@@ -23,6 +17,7 @@ use std::time::{Duration, Instant};
 use booking::Booking;
 use libloading::Library;
 use switchboard::{Run, Switchboard, TriggerNumber, WorkOn};
+use switchboard_tests::bench::{self, Line, Target, median};
 use switchboard_tests::{Site, library};
 
 /// The handlers of the fixture `bench`.
@@ -45,60 +40,11 @@ const RECORDS: u32 = 100_000;
 /// How often a library is loaded.
 const LOADS: usize = 31;
 
-/// Broadcasts over which allocations are counted.
-const COUNTED: u32 = 1_000;
-
 fn main() -> ExitCode {
-    let check = std::env::args().any(|argument| argument == "--check");
     let site = Site::with(&["fixture_bench"]);
     let switchboard = Switchboard::builder(site.path()).work_on(WorkOn::Nothing).watch(false).open().unwrap();
     let run = switchboard.run().start();
-    let lines = [bytes(&run), json(&run), log_record(&run), load(), allocations(&run)];
-    println!("{:<34} {:>12} {:>12} {:>7} {:>13}", "what", "floor", "ours", "ratio", "target");
-    lines.iter().for_each(Line::print);
-    if check && lines.iter().any(|line| !line.is_met()) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// What a line of the table is held against.
-#[derive(Clone, Copy)]
-enum Target {
-    /// At most this many times the floor.
-    Ratio(f64),
-    /// At most this much, in the line's unit.
-    Absolute(f64),
-}
-
-/// One line of the table.
-struct Line {
-    what: &'static str,
-    unit: &'static str,
-    floor: f64,
-    ours: f64,
-    target: Target,
-}
-
-impl Line {
-    fn ratio(&self) -> f64 {
-        self.ours / self.floor
-    }
-
-    fn is_met(&self) -> bool {
-        match self.target {
-            Target::Ratio(most) => self.ratio() <= most,
-            Target::Absolute(most) => self.ours <= most,
-        }
-    }
-
-    fn print(&self) {
-        let Self { what, unit, floor, ours, target } = self;
-        let target = match target {
-            Target::Ratio(most) => format!("<= {most:.1} x"),
-            Target::Absolute(most) => format!("<= {most:.1} {unit}"),
-        };
-        let (floor, ours) = (format!("{floor:.2} {unit}"), format!("{ours:.2} {unit}"));
-        let verdict = if self.is_met() { "ok" } else { "over" };
-        println!("{what:<34} {floor:>12} {ours:>12} {:>7.2} {target:>13}  {verdict}", self.ratio());
-    }
+    bench::print(&[bytes(&run), json(&run), log_record(&run), load()])
 }
 
 /// A broadcast to one handler, 200 bytes in and 16 out, against the same function behind a pointer.
@@ -111,7 +57,7 @@ fn bytes(run: &Run) -> Line {
         || raw.echo(black_box(PAYLOAD), |output| assert!(!black_box(output).is_empty())),
         || drop(black_box(run.trigger(ECHO, black_box(PAYLOAD)).unwrap())),
     );
-    Line { what: "broadcast, 200 bytes", unit: "ns", floor, ours, target: Target::Ratio(3.0) }
+    Line { what: "broadcast, 200 bytes".into(), unit: "ns", floor, ours, target: Target::AtMost(3.0) }
 }
 
 /// A broadcast to one handler that reads and writes a JSON struct, against reading and writing it.
@@ -122,7 +68,7 @@ fn json(run: &Run) -> Line {
         || drop(black_box(plain(black_box(PAYLOAD)))),
         || drop(black_box(run.trigger(PARSE, black_box(PAYLOAD)).unwrap())),
     );
-    Line { what: "broadcast, a JSON struct", unit: "ns", floor, ours, target: Target::Ratio(1.3) }
+    Line { what: "broadcast, a JSON struct".into(), unit: "ns", floor, ours, target: Target::AtMost(1.3) }
 }
 
 /// A log record of a plugin whose level is off, against a comparison that the compiler may not drop.
@@ -137,7 +83,7 @@ fn log_record(run: &Run) -> Line {
         ours.push(serde_json::from_slice(fired.last().unwrap()).unwrap());
     }
     let (floor, ours) = (median(floor), median(ours));
-    Line { what: "disabled log record in a plugin", unit: "ns", floor, ours, target: Target::Absolute(10.0) }
+    Line { what: "disabled log record in a plugin".into(), unit: "ns", floor, ours, target: Target::Absolute(10.0) }
 }
 
 /// Loading a plugin whose file was just written, from the rescan that finds it to its place in the registry, against
@@ -167,16 +113,13 @@ fn load() -> Line {
         fs::remove_file(file).unwrap();
         switchboard.rescan();
     }
-    Line { what: "load a plugin", unit: "ms", floor: median(floor), ours: median(ours), target: Target::Absolute(5.0) }
-}
-
-/// Allocations of the host in one broadcast, against the one list of its results. The payloads are the plugin's.
-fn allocations(run: &Run) -> Line {
-    let before = ALLOCATIONS.get();
-    (0..COUNTED).for_each(|_| drop(black_box(run.trigger(ECHO, black_box(PAYLOAD)).unwrap())));
-    let counted = u32::try_from(ALLOCATIONS.get() - before).unwrap();
-    let ours = f64::from(counted) / f64::from(COUNTED);
-    Line { what: "allocations of a broadcast", unit: "", floor: 1.0, ours, target: Target::Absolute(1.0) }
+    Line {
+        what: "load a plugin".into(),
+        unit: "ms",
+        floor: median(floor),
+        ours: median(ours),
+        target: Target::Absolute(5.0),
+    }
 }
 
 /// Returns the median time of one call of each, in nanoseconds. The two take turns, so that whatever else the machine
@@ -200,11 +143,6 @@ fn per_call(calls: u32, call: &mut impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..calls).for_each(|_| call());
     start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// What the fixture `raw` gives; see there.
@@ -238,35 +176,5 @@ impl Raw {
         read(unsafe { std::slice::from_raw_parts(buffer.data, buffer.len) });
         // SAFETY: the buffer is the library's own, and nobody uses it any more.
         unsafe { (self.free)(buffer) };
-    }
-}
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, with a count for each thread.
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-// SAFETY: everything is handed on to the system's allocator; the count allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's obligation.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's obligation.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's obligation.
-        unsafe { System.realloc(pointer, layout, new_size) }
     }
 }

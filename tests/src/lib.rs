@@ -4,6 +4,7 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
 mod artifacts;
+pub mod bench;
 mod crash;
 mod crowd;
 mod deliveries;
