@@ -139,35 +139,48 @@ fn push_string(body: &mut String, text: &str) {
     body.push_str(&serde_json::Value::from(text).to_string());
 }
 
-/// Copies JSON without the white space between its parts. Only objects can hide secrets, so only they are read again;
-/// everything else keeps its very digits.
+/// Copies JSON without the white space between its parts. Only objects can hide secrets, so only they and the lists
+/// around them are read again; everything else keeps its very digits.
+///
+/// The first character says what it is: to try and see costs an error whose message quotes the value.
 fn push_value(body: &mut String, json: &str) {
-    if let Ok(Properties(inner)) = serde_json::from_str::<Properties>(json) {
-        body.push('{');
-        for (index, (key, value)) in inner.iter().enumerate() {
-            if index > 0 {
-                body.push(',');
-            }
-            push_key(body, key);
-            if is_secret(key) {
-                body.push_str("\"[redacted]\"");
-            } else {
-                push_value(body, value.get());
-            }
-        }
-        body.push('}');
-    } else if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(json) {
-        body.push('[');
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                body.push(',');
-            }
-            push_value(body, item.get());
-        }
-        body.push(']');
-    } else {
-        body.push_str(json.trim());
+    let json = json.trim();
+    let read = match json.as_bytes().first() {
+        Some(b'{') => serde_json::from_str(json).map(|object| push_object(body, &object)),
+        Some(b'[') => serde_json::from_str(json).map(|list: Vec<&RawValue>| push_list(body, &list)),
+        _ => return body.push_str(json),
+    };
+    // It is part of JSON that has been read already, so this does not happen.
+    if read.is_err() {
+        body.push_str(json);
     }
+}
+
+fn push_object(body: &mut String, Properties(members): &Properties) {
+    body.push('{');
+    for (index, (key, value)) in members.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        push_key(body, key);
+        if is_secret(key) {
+            body.push_str("\"[redacted]\"");
+        } else {
+            push_value(body, value.get());
+        }
+    }
+    body.push('}');
+}
+
+fn push_list(body: &mut String, items: &[&RawValue]) {
+    body.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        push_value(body, item.get());
+    }
+    body.push(']');
 }
 
 /// The members of a JSON object in their order; of two with the same key the last counts.
