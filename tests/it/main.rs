@@ -4,6 +4,7 @@
 mod asynchronous;
 mod authoring;
 mod bad_input;
+mod bulk;
 mod command_line;
 mod compilers;
 mod conformance;

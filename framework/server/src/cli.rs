@@ -11,7 +11,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
-use crate::command::{self, Command, LogQuery, TaskCommand};
+use crate::command::{self, Command, LogQuery, ScheduleCommand, TaskCommand};
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
 use crate::receive::{self, Receive};
@@ -68,6 +68,9 @@ enum Sub {
     /// Work with deferred tasks
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Start tasks again and again
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Look after the store: check, copy, move
     #[command(subcommand)]
     Store(Store),
@@ -304,6 +307,11 @@ fn command(sub: Sub) -> Result<Command> {
             defer.payload = text_argument("--payload", defer.payload)?;
             Command::Task(TaskCommand::Defer(defer))
         }
+        Sub::Schedule(ScheduleCommand::Set(mut schedule)) => {
+            schedule.payload = text_argument("--payload", schedule.payload)?;
+            Command::Schedule(ScheduleCommand::Set(schedule))
+        }
+        Sub::Schedule(command) => Command::Schedule(command),
         Sub::Task(command) => Command::Task(command),
         Sub::Serve { .. }
         | Sub::Receive(_)

@@ -1,5 +1,7 @@
 //! What a host can be asked to do, by this process or by another one.
 
+mod bulk;
+mod schedules;
 mod show;
 mod tasks;
 
@@ -16,6 +18,7 @@ use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState, WebhookId};
 use switchboard::{Notification, ResumeError, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
 
+pub(crate) use self::schedules::ScheduleCommand;
 pub(crate) use self::tasks::TaskCommand;
 use self::tasks::task_error;
 use crate::exit::{CommandFailed, FAILED, MISSING, NOT_DELIVERED, USAGE};
@@ -69,6 +72,7 @@ pub(crate) enum Command {
         lang: Option<String>,
     },
     Task(TaskCommand),
+    Schedule(ScheduleCommand),
 }
 
 /// Which records to show.
@@ -169,6 +173,7 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             Reply::new(methods, text)
         }
         Command::Task(command) => tasks::execute(host, command),
+        Command::Schedule(command) => schedules::execute(host, command),
     }
 }
 

@@ -12,6 +12,7 @@ use switchboard::config::HumanDuration;
 use switchboard::store::{EventId, Priority, Rate, Task, TaskFilter, TaskId, TaskState, Timestamp, WebhookId};
 use switchboard::{DeferError, DeferOptions, Switchboard, TaskError, TriggerNumber};
 
+use super::bulk::BulkCommand;
 use super::show::tasks as show;
 use super::{Reply, failed};
 use crate::exit::{CommandFailed, FAILED, MISSING, USAGE};
@@ -46,14 +47,17 @@ pub(crate) enum TaskCommand {
     },
     /// Run a minicomponent in the background
     Defer(Box<DeferArgs>),
+    /// Do something with every task that matches
+    #[command(subcommand)]
+    Bulk(BulkCommand),
     /// Work with keys, by which tasks take turns
     #[command(subcommand)]
     Key(KeyCommand),
 }
 
-/// Which tasks to list.
+/// Which tasks match.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
-pub(crate) struct TaskQuery {
+pub(crate) struct TaskMatch {
     /// Only tasks in this state: ready, running, waiting, done or dead
     #[arg(long, value_name = "S")]
     state: Option<String>,
@@ -81,6 +85,14 @@ pub(crate) struct TaskQuery {
     /// Only tasks whose reason contains this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+pub(crate) struct TaskQuery {
+    #[command(flatten)]
+    #[serde(flatten)]
+    matching: TaskMatch,
     /// The newest first
     #[arg(long)]
     newest_first: bool,
@@ -201,6 +213,7 @@ pub(super) fn execute(host: &Switchboard, command: TaskCommand) -> Result<Reply>
             reply(host, &task, format!("task {} replays task {id}", task.id))
         }
         TaskCommand::Defer(args) => defer(host, *args),
+        TaskCommand::Bulk(command) => super::bulk::execute(host, command),
         TaskCommand::Key(command) => key(host, command),
     }
 }
@@ -209,7 +222,8 @@ fn reply(host: &Switchboard, task: &Task, text: String) -> Result<Reply> {
     Reply::new(show::task_json(task, &host.tasks().waits_for(task)), text)
 }
 
-fn filter(host: &Switchboard, query: &TaskQuery) -> Result<TaskFilter> {
+/// Reads which tasks match.
+pub(super) fn matching(host: &Switchboard, query: &TaskMatch) -> Result<TaskFilter> {
     let since = query.since.as_deref().map(|text| ago(host, "--since", text)).transpose()?;
     let until = query.until.as_deref().map(|text| ago(host, "--until", text)).transpose()?;
     Ok(TaskFilter {
@@ -222,9 +236,16 @@ fn filter(host: &Switchboard, query: &TaskQuery) -> Result<TaskFilter> {
         since,
         until,
         reason: query.reason.clone(),
+        ..TaskFilter::default()
+    })
+}
+
+fn filter(host: &Switchboard, query: &TaskQuery) -> Result<TaskFilter> {
+    Ok(TaskFilter {
         after: query.after.map(TaskId),
         newest_first: query.newest_first,
         limit: query.limit,
+        ..matching(host, &query.matching)?
     })
 }
 
@@ -343,11 +364,11 @@ fn task_state(text: &str) -> Result<TaskState> {
         .map_err(|_| usage(format!("`{text}` is no state of a task: ready, running, waiting, done or dead is needed")))
 }
 
-fn trigger_number(text: &str) -> Result<TriggerNumber> {
+pub(super) fn trigger_number(text: &str) -> Result<TriggerNumber> {
     text.parse().map_err(|error: switchboard::NotATriggerNumber| usage(error.to_string()))
 }
 
-fn usage(message: String) -> anyhow::Error {
+pub(super) fn usage(message: String) -> anyhow::Error {
     CommandFailed { code: USAGE, message }.into()
 }
 

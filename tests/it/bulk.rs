@@ -1,0 +1,86 @@
+//! Schedules and bulk operations, as an administrator works with them.
+
+use serde_json::json;
+use switchboard_tests::{Site, wait_until};
+
+#[track_caller]
+fn carry_out(site: &Site, arguments: &[&str]) {
+    assert!(site.json(arguments).is_object());
+}
+
+#[test]
+fn a_schedule_starts_its_task_again_and_again_until_it_is_paused() {
+    let site = Site::with(&["fixture_inside"]);
+    let file = site.path().join("file");
+    let payload = json!(file).to_string();
+    let set = site.json(&["schedule", "set", "tick", "every 1s", "21010", "write_file", "--payload", &payload]);
+    assert_eq!((&set["name"], &set["key"], &set["paused"]), (&json!("tick"), &json!("schedule:tick"), &json!(false)));
+    assert!(!file.exists(), "a command works on no tasks");
+    let _serving = site.serve();
+    let last = || site.json(&["schedule", "list"])[0]["last_task"].as_i64();
+    wait_until("the first slot", || last().is_some());
+    let first = last();
+    wait_until("another slot", || last() != first);
+    wait_until("its work", || file.exists());
+    carry_out(&site, &["schedule", "pause", "tick"]);
+    assert_eq!(site.json(&["schedule", "list"])[0]["next_at"], json!(null));
+    carry_out(&site, &["schedule", "resume", "tick"]);
+    carry_out(&site, &["schedule", "remove", "tick"]);
+    assert_eq!(site.json(&["schedule", "list"]), json!([]));
+    site.run(&["schedule", "remove", "tick"]).refused(4, &["there is no schedule `tick`"]);
+}
+
+#[test]
+fn a_schedule_that_says_no_time_is_refused_with_what_to_write() {
+    let site = Site::new();
+    let set = |when: &str, zone: &str| site.run(&["schedule", "set", "s", when, "21010", "x", "--zone", zone]);
+    set("every now", "UTC").refused(2, &["does not say how often"]);
+    set("61 * * * *", "UTC").refused(2, &["no recurrence", "30 4 * * MON-FRI"]);
+    set("0 4 * * *", "Middle/Earth").refused(2, &["Middle/Earth"]);
+    assert_eq!(site.json(&["schedule", "list"]), json!([]));
+}
+
+#[test]
+fn a_bulk_operation_is_counted_first_and_then_goes_over_what_matches() {
+    let site = Site::new();
+    // Nobody has the handler, so the tasks wait.
+    for key in ["a", "a", "a", "b"] {
+        carry_out(&site, &["task", "defer", "21010", "nobody", "--key", key]);
+    }
+    let counted = site.json(&["task", "bulk", "cancel", "--key", "a"]);
+    assert_eq!(counted, json!({ "action": "cancel", "total": 3, "started": false }));
+    let _serving = site.serve();
+    let started = site.json(&["task", "bulk", "cancel", "--key", "a", "--per-second", "1000", "--by", "ada", "--yes"]);
+    assert_eq!((&started["total"], &started["by"]), (&json!(3), &json!("ada")));
+    wait_until("the operation to end", || site.json(&["task", "bulk", "list"])[0]["state"] == "done");
+    let bulk = &site.json(&["task", "bulk", "list"])[0];
+    assert_eq!((&bulk["seen"], &bulk["changed"]), (&json!(3), &json!(3)));
+    let counts = |key| site.json(&["task", "list", "--key", key, "--count"]);
+    assert_eq!((&counts("a")["dead"], &counts("b")["ready"]), (&json!(3), &json!(1)));
+    let id = bulk["id"].to_string();
+    site.run(&["task", "bulk", "pause", &id]).refused(4, &["has not ended"]);
+    site.run(&["task", "bulk", "retry", "--per-second", "0", "--yes"]).refused(2, &["1 to 10000 tasks a second"]);
+}
+
+#[test]
+fn a_bulk_operation_goes_on_after_a_restart_and_can_be_stopped() {
+    let site = Site::new();
+    for _ in 0..3 {
+        carry_out(&site, &["task", "defer", "21010", "nobody", "--key", "a"]);
+    }
+    // Without a host that works on the store it only waits.
+    let id = site.json(&["task", "bulk", "cancel", "--key", "a", "--yes"])["id"].to_string();
+    assert_eq!(site.json(&["task", "bulk", "list"])[0]["state"], "running");
+    carry_out(&site, &["task", "bulk", "pause", &id]);
+    let serving = site.serve();
+    assert_eq!(site.json(&["task", "list", "--key", "a", "--count"])["ready"], 3);
+    carry_out(&site, &["task", "bulk", "resume", &id]);
+    wait_until("the operation to end", || site.json(&["task", "bulk", "list"])[0]["state"] == "done");
+    drop(serving);
+    assert_eq!(site.json(&["task", "list", "--key", "a", "--count"])["dead"], 3);
+    let second = site.json(&["task", "bulk", "retry", "--key", "a", "--yes"])["id"].to_string();
+    carry_out(&site, &["task", "bulk", "stop", &second]);
+    let _serving = site.serve();
+    assert_eq!(site.json(&["task", "bulk", "list"])[0]["state"], "cancelled");
+    assert_eq!(site.json(&["task", "list", "--key", "a", "--count"])["dead"], 3);
+}
