@@ -393,6 +393,11 @@ impl Scheduler {
         count
     }
 
+    /// Returns whether a task runs.
+    pub(crate) fn runs(&self, id: TaskId) -> bool {
+        self.running.contains_key(&id)
+    }
+
     /// Returns how many tasks run.
     pub(crate) fn running(&self) -> usize {
         self.running.len()

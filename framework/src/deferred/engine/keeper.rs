@@ -55,6 +55,8 @@ pub(super) struct Keeper {
     pub(super) pause: Option<i64>,
     /// Tasks that were made ready by hand while their run was ending. Only the store knows how they stand.
     retried: HashSet<TaskId>,
+    /// Tasks that were claimed before the end of their last run was heard of: they were made ready by hand at once.
+    early: HashMap<TaskId, TaskHead>,
     pub(super) shared: Arc<Shared>,
     runtime: AsyncRuntime,
     pool: Pool,
@@ -91,6 +93,7 @@ impl Keeper {
             look: settings.whole_store,
             pause: None,
             retried: HashSet::new(),
+            early: HashMap::new(),
             shared: Arc::clone(shared),
             runtime,
             pool,
@@ -217,6 +220,8 @@ impl Keeper {
     fn forget(&mut self) {
         self.shared.intake.released(self.scheduler.forget_waiting());
         self.shared.intake.forget_spilled();
+        self.shared.intake.released(self.early.len());
+        self.early.clear();
         self.retried.clear();
         self.paging = Paging::default();
         self.giving_up = GivingUp::Due;
@@ -258,6 +263,10 @@ impl Keeper {
         if self.retried.remove(&head.id) {
             return self.unhold(vec![head]);
         }
+        if self.scheduler.runs(head.id) {
+            self.early.insert(head.id, head);
+            return;
+        }
         let key = head.key.clone();
         if !self.scheduler.add(head) {
             self.shared.intake.released(1);
@@ -292,6 +301,9 @@ impl Keeper {
     fn ended(&mut self, Ended { head, next, verdict }: Ended) {
         if let Some(change) = self.scheduler.ended(head.id, verdict) {
             self.tell(&head.key, change);
+        }
+        if let Some(early) = self.early.remove(&head.id) {
+            self.hold(early);
         }
         match next {
             Next::Held(head) => return self.hold(head),
