@@ -40,6 +40,7 @@ pub use export_file::{TransferError, export, import};
 pub use lock::holder;
 pub use policy_store::PolicyStore;
 pub use receipt::Receipt;
+pub(crate) use record::Became;
 pub use record::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
     Event, EventId, KeyCounts, KeyPolicy, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction,

@@ -63,6 +63,25 @@ fn a_bulk_operation_is_counted_first_and_then_goes_over_what_matches() {
 }
 
 #[test]
+fn a_bulk_operation_is_obeyed_by_what_a_host_holds_in_memory() {
+    let site = Site::with(&["fixture_probe"]);
+    let _serving = site.serve();
+    // Soon enough to wait in memory.
+    let defer = |key| site.json(&["task", "defer", "21007", "sync", "--key", key, "--after", "55s"]);
+    let (retried, cancelled) = (defer("a"), defer("b"));
+    for (action, key) in [("retry", "a"), ("cancel", "b")] {
+        carry_out(&site, &["task", "bulk", action, "--key", key, "--yes"]);
+    }
+    let done = site.wait_for_task(retried["id"].as_i64().unwrap(), "done");
+    drop(site.wait_for_task(cancelled["id"].as_i64().unwrap(), "dead"));
+    let moment = |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let waited = moment(&done["attempt_list"][0]["started_at"]).duration_since(moment(&done["created_at"]));
+    assert!(waited.as_secs() < 55, "it waited for the time that the retry was to replace: {done}");
+    let keys = site.json(&["task", "key", "list"]);
+    assert_eq!(keys, json!([]), "nothing of them is in memory");
+}
+
+#[test]
 fn a_bulk_operation_goes_on_after_a_restart_and_can_be_stopped() {
     let site = Site::new();
     for _ in 0..3 {

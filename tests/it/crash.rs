@@ -19,7 +19,7 @@ const SITES: u64 = 4;
 /// Numbers of tasks that a round may use.
 const NUMBERS: u64 = 100;
 
-const SETTINGS: &str = "[deferred]\ngrace = \"50ms\"\n\n[log]\nlevel = \"error\"\nmode = \"development\"\n";
+pub(crate) const SETTINGS: &str = "[deferred]\ngrace = \"50ms\"\n\n[log]\nlevel = \"error\"\nmode = \"development\"\n";
 
 /// Returns the seed of this run, and prints it once.
 pub(crate) fn seed() -> u64 {
@@ -143,7 +143,7 @@ impl Witness {
 }
 
 /// Holds a task that has ended to its attempts and effects. Returns how many times it was run again.
-fn check_end(task: &Task, attempts: &[Attempt], effects: u32) -> u64 {
+pub(crate) fn check_end(task: &Task, attempts: &[Attempt], effects: u32) -> u64 {
     let outcome = |attempt: &Attempt| attempt.outcome.clone().unwrap_or_default();
     let outcomes: Vec<String> = attempts.iter().map(outcome).collect();
     let well = outcomes.iter().filter(|outcome| *outcome == "ok").count();

@@ -115,7 +115,8 @@ fn a_raw_handler_sees_the_bytes_and_may_answer_with_what_is_no_json() {
 #[test]
 fn a_handler_that_does_not_exist_is_refused_with_the_names_of_those_that_do() {
     let site = Site::with(&["fixture_probe", "hello"]);
-    site.run(&["trigger", "06000", "nope"]).refused(4, &["06000", "`nope`", "hello, log_lines, put_off, wait_for_file, whoami"]);
+    site.run(&["trigger", "06000", "nope"])
+        .refused(4, &["06000", "`nope`", "hello, log_lines, put_off, wait_for_file, whoami"]);
     site.run(&["trigger", "54321", "nope"]).refused(4, &["54321", "`nope`", "no handler"]);
 }
 

@@ -18,6 +18,7 @@ mod failing_disk;
 mod from_inside;
 mod guide;
 mod hostile;
+mod hosts;
 mod house;
 mod isolation;
 mod library;

@@ -369,14 +369,14 @@ fn a_task_retried_by_hand_runs_soon_wherever_its_run_stands() {
         _ => Err(failed()),
     });
     let id = defer(&host, "x", DeferOptions::default());
-    let start = Instant::now();
     let mut retried = 0;
     while retried < 40 {
         let before = task(&host, id).attempts;
         if host.tasks().retry(id).is_ok() {
             retried += 1;
+            let since = Instant::now();
             wait_until("it has run once more", || task(&host, id).attempts > before);
+            assert!(since.elapsed() < WAIT, "a retry waited for the time that it was to replace");
         }
     }
-    assert!(start.elapsed() < WAIT, "a retry waited for the time that it was to replace");
 }

@@ -7,6 +7,7 @@ mod artifacts;
 pub mod bench;
 mod crash;
 mod crowd;
+mod database;
 mod deliveries;
 mod faulty;
 mod power;
@@ -19,6 +20,7 @@ pub use crash::{CrashHost, Line};
 pub use crowd::Crowd;
 #[cfg(unix)]
 pub use crowd::open_files;
+pub use database::Database;
 pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use faulty::{FaultyDisk, has_faulty_disk};
 pub use power::{Disk, Happening, Unsynced, read_journal};

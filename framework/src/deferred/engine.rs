@@ -25,7 +25,8 @@ use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::runtime::AsyncRuntime;
 use crate::store::{
-    AcceptedTask, Change, Claimed, KeyPolicy, Lane, Lease, NewTask, Store, StoreError, TaskHead, TaskId, Timestamp,
+    AcceptedTask, BulkStep, Change, Claimed, KeyPolicy, Lane, Lease, NewTask, Store, StoreError, TaskHead, TaskId,
+    Timestamp,
 };
 
 /// How the engine works.
@@ -110,6 +111,8 @@ enum Message {
     Retried(AcceptedTask),
     /// A task was made dead by hand.
     Cancelled(TaskId, String),
+    /// Tasks were changed by a bulk operation.
+    Bulk(Box<BulkStep>),
     /// Something about a key was changed by hand.
     Changed(String),
     /// The store has ready tasks in these lanes that nobody holds.
@@ -167,7 +170,7 @@ impl Deferred {
                 // After a stop nobody listens: the tasks are in the store and run at the next start.
                 let _ = made.send(match one {
                     Made::Accepted(task) => Message::Spilled(vec![task.head.lane()]),
-                    Made::Lanes(lanes) => Message::Spilled(lanes),
+                    Made::Step(step) => Message::Bulk(step),
                 });
             };
             Some(Arc::new(Housekeeping::start(Arc::clone(&shared), settings.kept, tell)?))

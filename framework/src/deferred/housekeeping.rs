@@ -14,7 +14,7 @@ use super::CHANNEL;
 use super::engine::Shared;
 use super::recurrence::Recurrence;
 use crate::error::Chain;
-use crate::store::{AcceptedTask, Bulk, BulkId, BulkState, Lane, Retention, Schedule, StoreError, Timestamp};
+use crate::store::{AcceptedTask, Bulk, BulkId, BulkState, BulkStep, Retention, Schedule, StoreError, Timestamp};
 
 /// Tasks in one step of a bulk operation.
 const BULK_STEP: u32 = 100;
@@ -38,7 +38,7 @@ pub(crate) struct Kept {
 /// What came of housekeeping that the scheduler has to know.
 pub(super) enum Made {
     Accepted(AcceptedTask),
-    Lanes(Vec<Lane>),
+    Step(Box<BulkStep>),
 }
 
 enum Message {
@@ -171,9 +171,9 @@ impl Keeper {
         let Some(step) = self.shared.store.bulk_step(bulk.id, size, Timestamp(now)).wait()? else {
             return Ok(i64::MAX);
         };
-        (self.tell)(Made::Lanes(step.lanes));
-        if step.bulk.state == BulkState::Done {
-            let Bulk { id, action, seen, changed, .. } = step.bulk;
+        let Bulk { id, action, state, seen, changed, .. } = step.bulk;
+        (self.tell)(Made::Step(Box::new(step)));
+        if state == BulkState::Done {
             log::info!(logger: self.shared.log, target: CHANNEL, bulk = id.to_string(), action = action.to_string(),
                 seen, changed; "a bulk operation is done");
             return Ok(i64::MAX);

@@ -13,6 +13,7 @@ mod webhook;
 mod wire;
 
 pub use attempt::{Attempt, AttemptResult};
+pub(crate) use bulk::Became;
 pub use bulk::{Bulk, BulkAction, BulkState, BulkStep, NewBulk, NotABulkAction};
 pub use event::{Event, NewEvent};
 pub use id::{BulkId, EventId, Lease, NotATimestamp, OwnerId, TaskId, Timestamp, WebhookId};

@@ -18,7 +18,7 @@ use crate::deferred::scheduler::{Change, Scheduler};
 use crate::deferred::{CHANNEL, Work};
 use crate::error::Chain;
 use crate::runtime::AsyncRuntime;
-use crate::store::{self, AcceptedTask, KeyPolicy, TaskHead, TaskId, Timestamp};
+use crate::store::{self, AcceptedTask, BulkStep, KeyPolicy, Lane, TaskHead, TaskId, Timestamp};
 
 /// Longest sleep of the thread while tasks wait for their time, so that a change of the wall clock is seen.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -238,14 +238,8 @@ impl Keeper {
             Message::Retried(task) => self.retried(task),
             Message::Cancelled(id, key) => self.cancelled(id, &key),
             Message::Changed(key) => self.paging.drained(&key),
-            Message::Spilled(lanes) => {
-                for lane in lanes {
-                    let key = lane.key.clone();
-                    self.spill(lane);
-                    // An ordered key may have been waiting for a task that was ended by hand.
-                    self.paging.drained(&key);
-                }
-            }
+            Message::Bulk(step) => self.bulk(*step),
+            Message::Spilled(lanes) => lanes.into_iter().for_each(|lane| self.spilled(lane)),
             Message::Policy(key, policy) => self.scheduler.set_policy(&key, policy),
             Message::Keys(reply) => {
                 // Whoever asked may have gone away.
@@ -274,6 +268,19 @@ impl Keeper {
         if self.scheduler.queued(&key) >= KEY_WINDOW {
             self.shared.intake.set_spilled(&key, true);
         }
+    }
+
+    fn spilled(&mut self, lane: Lane) {
+        let key = lane.key.clone();
+        self.spill(lane);
+        // An ordered key may have been waiting for a task that was ended by hand.
+        self.paging.drained(&key);
+    }
+
+    fn bulk(&mut self, step: BulkStep) {
+        step.lanes.into_iter().for_each(|lane| self.spilled(lane));
+        step.retried.into_iter().for_each(|task| self.retried(task));
+        step.cancelled.into_iter().for_each(|(task, key)| self.cancelled(task, &key));
     }
 
     /// A task was made ready by hand.

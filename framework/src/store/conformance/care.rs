@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 
 use super::*;
 use crate::store::{
-    BulkAction, BulkState, KeyPolicy, NewBulk, Rate, Record, Retention, Schedule, StoreError, TaskTemplate,
+    BulkAction, BulkState, BulkStep, KeyPolicy, NewBulk, Rate, Record, Retention, Schedule, StoreError, TaskTemplate,
 };
 
 pub(super) const CASES: &[Case] = &[
     ("a slot of a schedule is started once", schedules),
     ("a schedule that is paused, changed or removed starts nothing", stopped_schedules),
     ("a bulk operation goes over what matched and was there, step by step", bulk_steps),
+    ("a bulk operation says what the host has to know of tasks in its memory", bulk_holds),
     ("a bulk operation is paused, resumed and cancelled", bulk_states),
     ("a bulk replay leaves out tasks whose input is gone", bulk_replay),
     ("what is old goes in batches, and events with their last task", pruning),
@@ -111,6 +112,22 @@ fn bulk_steps(store: &dyn Store) {
     assert_eq!(ids_in(store, TaskState::Dead), [later], "it came after the operation");
     assert_eq!(state(store, other), TaskState::Done);
     assert_eq!(store.bulks().unwrap(), [last]);
+}
+
+fn bulk_holds(store: &dyn Store) {
+    let (mine, nobodys) = (task_in(store, TaskState::Waiting), task_in(store, TaskState::Dead));
+    assert!(store.task(mine).unwrap().unwrap().held && !store.task(nobodys).unwrap().unwrap().held);
+    let step = |action, now| {
+        let bulk = add_bulk(store, action, TaskFilter::default());
+        store.bulk_step(bulk.id, 10, Timestamp(now)).wait().unwrap().unwrap()
+    };
+    let BulkStep { lanes, retried, cancelled, .. } = step(BulkAction::Retry, 62);
+    assert_eq!((lanes.len(), retried.len(), cancelled), (1, 1, Vec::new()));
+    assert_eq!((retried[0].head.id, retried[0].head.run_at, retried[0].held), (mine, Timestamp(62), true));
+    let BulkStep { bulk, lanes, retried, cancelled } = step(BulkAction::Cancel, 63);
+    assert_eq!((bulk.changed, lanes, retried), (2, Vec::new(), Vec::new()));
+    let key = |id| store.task(id).unwrap().unwrap().key;
+    assert_eq!(cancelled, [mine, nobodys].map(|id| (id, key(id))));
 }
 
 fn bulk_states(store: &dyn Store) {

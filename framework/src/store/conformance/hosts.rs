@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use super::*;
-use crate::store::{Change, Schedule};
+use crate::store::{BulkAction, BulkState, Change, NewBulk, Schedule};
 
 /// Opens one more host on the database.
 pub(crate) type Open<'a> = &'a dyn Fn() -> Box<dyn Store>;
@@ -20,6 +20,7 @@ const CASES: &[HostsCase] = &[
     ("a host that stops gives back what it holds", leaving),
     ("the bodies of events go when different hosts end their last tasks at once", forgetting),
     ("hosts that fire one slot at once start one task", slots),
+    ("one host takes a bulk operation on, and all hosts hold what they held", bulks),
     ("hosts hear of each other's work", news),
 ];
 
@@ -179,6 +180,32 @@ fn slots(open: Open<'_>) {
         });
         assert_eq!(fired.iter().flatten().count(), 1);
     }
+}
+
+fn bulks(open: Open<'_>) {
+    let (one, two) = (open(), open());
+    let hosts: [&dyn Store; 2] = [&*one, &*two];
+    let waiting = hosts.map(|host| {
+        let id = accept_one(host, NewTask { hold: true, ..unheld(10, "a") });
+        let lease = start(host, id);
+        assert!(finish(host, id, lease, Ending::Retry { at: Timestamp(99), reason: "x".into(), hold: true }));
+        id
+    });
+    let new = NewBulk { action: BulkAction::Retry, filter: TaskFilter::default(), per_second: 10, by: None };
+    let bulk = one.add_bulk(new, Timestamp(60)).wait().unwrap();
+    for round in 0..2 {
+        let stepped = at_once(hosts, |host| host.bulk_step(bulk.id, 1, Timestamp(61)).wait().unwrap());
+        // The one that was first goes on; the other keeps away, so that the speed is kept.
+        assert_eq!(stepped.iter().flatten().count(), 1, "round {round}");
+    }
+    let last = hosts.map(|host| host.bulk_step(bulk.id, 1, Timestamp(62)).wait().unwrap());
+    let (stepper, step) = last.into_iter().enumerate().find_map(|(host, step)| Some((host, step?))).unwrap();
+    assert_eq!((step.bulk.state, step.bulk.seen, step.bulk.changed), (BulkState::Done, 2, 2));
+    assert!(ids_in(&*one, TaskState::Waiting).is_empty());
+    let held = |id| one.task(id).unwrap().unwrap().held;
+    assert!(held(waiting[stepper]) && !held(waiting[1 - stepper]), "another host would not know of it");
+    assert!(hosts[stepper].start(waiting[stepper], Timestamp(70)).wait().unwrap().is_some());
+    assert_eq!(claim(hosts[1 - stepper], 10), [waiting[1 - stepper]]);
 }
 
 fn news(open: Open<'_>) {

@@ -1,7 +1,5 @@
 //! Bulk operations.
 
-use std::collections::BTreeSet;
-
 use tokio_postgres::Row;
 
 use super::change::{accept_task, cancel, changed, retry};
@@ -10,7 +8,7 @@ use super::session::{Failure, Session};
 use super::write::text;
 use super::{Kind, PostgresStore};
 use crate::store::{
-    Bulk, BulkAction, BulkId, BulkState, BulkStep, BulkStore, Lane, NewBulk, NewTask, Receipt, StoreError, Task,
+    Became, Bulk, BulkAction, BulkId, BulkState, BulkStep, BulkStore, NewBulk, NewTask, Receipt, StoreError, Task,
     TaskFilter, TaskId, TaskState, Timestamp,
 };
 
@@ -77,19 +75,16 @@ async fn step(
         columns!()
     );
     let Some(row) = session.row(sql, &[&id.0, &host]).await? else { return Ok(None) };
-    let mut bulk = read_bulk(&row).map_err(Failure::Store)?;
+    let bulk = read_bulk(&row).map_err(Failure::Store)?;
     let filter = TaskFilter { after: Some(bulk.cursor), limit, ..bulk.filter.clone() };
     let tasks: Vec<Task> =
         read::tasks(session, &filter).await?.into_iter().take_while(|task| task.id <= bulk.last).collect();
-    let mut lanes = BTreeSet::new();
+    let mut step = BulkStep::new(bulk);
     for task in &tasks {
-        bulk.cursor = task.id;
-        bulk.seen += 1;
-        if let Some(lane) = apply(session, host, bulk.action, task, now).await? {
-            bulk.changed += 1;
-            lanes.insert(lane);
-        }
+        let became = apply(session, host, step.bulk.action, task, now).await?;
+        step.note(task.id, became);
     }
+    let bulk = &mut step.bulk;
     if tasks.len() < limit as usize {
         bulk.state = BulkState::Done;
     }
@@ -97,30 +92,32 @@ async fn step(
     let sql = "UPDATE bulk SET state = $2, seen = $3, changed = $4, cursor = $5, updated_at = $6 WHERE id = $1";
     let (seen, changed) = (signed(bulk.seen), signed(bulk.changed));
     session.execute(sql, &[&id.0, &bulk.state.as_str(), &seen, &changed, &bulk.cursor.0, &now.0]).await?;
-    Ok(Some(BulkStep { bulk, lanes: lanes.into_iter().collect() }))
+    Ok(Some(step))
 }
 
-/// Returns the lane in which something is to be looked at now; `None` when nothing could be done with the task.
 async fn apply(
     session: &Session,
     host: i64,
     action: BulkAction,
     task: &Task,
     now: Timestamp,
-) -> Result<Option<Lane>, Failure> {
-    let lane = task.head().lane();
-    Ok(match action {
-        BulkAction::Retry => retry(session, host, task.id, now).await?.map(|_| lane),
-        BulkAction::Cancel => cancel(session, task.id, now).await?.then_some(lane),
+) -> Result<Became, Failure> {
+    let ready = match action {
+        BulkAction::Retry => retry(session, host, task.id, now).await?,
+        BulkAction::Cancel => {
+            let cancelled = cancel(session, task.id, now).await?;
+            return Ok(if cancelled { Became::Cancelled(task.key.clone()) } else { Became::Unchanged });
+        }
         BulkAction::Replay => {
             let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
             if ended && has_input(session, task).await? {
-                Some(accept_task(session, host, &NewTask::replay_of(task, now)).await?.head.lane())
+                Some(accept_task(session, host, &NewTask::replay_of(task, now)).await?)
             } else {
                 None
             }
         }
-    })
+    };
+    Ok(ready.map_or(Became::Unchanged, Became::Ready))
 }
 
 async fn has_input(session: &Session, task: &Task) -> Result<bool, Failure> {

@@ -190,6 +190,29 @@ pub(super) async fn undo_starts(session: &Session, host: i64, tasks: &[i64]) -> 
     session.execute(sql, &[&tasks, &host]).await.map(drop)
 }
 
+/// Runs that go on: id, lease and start of each.
+#[derive(Default)]
+pub(super) struct Runs {
+    pub(super) id: Vec<i64>,
+    pub(super) lease: Vec<i64>,
+    pub(super) at: Vec<i64>,
+}
+
+/// Writes down starts of runs that go on where the server has forgotten them: a start is not synced, and the server may
+/// have failed since. Only a start makes a lease one higher, so a lease that is one lower is that of before.
+pub(super) async fn redo_starts(session: &Session, host: i64, runs: &Runs) -> Result<(), Failure> {
+    let sql = "WITH begun AS (
+                   UPDATE task SET state = 1, attempts = attempts + 1, lease = run.lease, holder = $4, updated_at = run.at
+                   FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS run (id, lease, at)
+                   WHERE task.id = run.id AND task.lease = run.lease - 1 AND task.state IN (0, 2)
+                       AND (task.holder IS NULL OR task.holder = $4)
+                   RETURNING task.*)
+               INSERT INTO attempt (task, lease, event, webhook, number, mode, started_at)
+               SELECT id, lease, event, webhook, attempts, CASE WHEN replay_of IS NULL THEN 'deferred' ELSE 'replay' END,
+                      updated_at FROM begun";
+    session.execute(sql, &[&runs.id, &runs.lease, &runs.at, &host]).await.map(drop)
+}
+
 pub(super) async fn add_webhook(session: &Session, webhook: &NewWebhook, now: Timestamp) -> Result<Webhook, Failure> {
     let encoded = |error: serde_json::Error| {
         Failure::Store(StoreError::Corrupt { record: "webhook".into(), reason: error.to_string() })

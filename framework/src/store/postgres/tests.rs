@@ -97,6 +97,18 @@ fn check_told(hearing: &Receiver<Change>, expected: Change) {
     while hearing.recv_deadline(deadline).expect("the host is told") != expected {}
 }
 
+/// An attempt that went well.
+fn well() -> AttemptResult {
+    AttemptResult {
+        ended_at: Timestamp(30),
+        outcome: "ok".into(),
+        status: None,
+        detail: None,
+        url: None,
+        response: None,
+    }
+}
+
 fn store_state(store: &PostgresStore, id: TaskId) -> TaskState {
     store.task(id).unwrap().unwrap().state
 }
@@ -118,15 +130,7 @@ fn a_host_that_is_taken_for_dead_hears_it_and_the_others_have_its_tasks() {
     assert_eq!((task.state, task.crashes, task.held), (TaskState::Ready, 1, false));
     assert_eq!(two.attempts(task.id).unwrap()[0].outcome.as_deref(), Some("unknown"));
     assert!(!two.task(heads[1].id).unwrap().unwrap().held);
-    let late = AttemptResult {
-        ended_at: Timestamp(30),
-        outcome: "ok".into(),
-        status: None,
-        detail: None,
-        url: None,
-        response: None,
-    };
-    assert!(!one.finish(task.id, started.lease, Ending::Done { keep_input: true }, late).wait().unwrap());
+    assert!(!one.finish(task.id, started.lease, Ending::Done { keep_input: true }, well()).wait().unwrap());
     // It goes on as a host that has just come.
     assert_eq!(conformance::accept(&one, 1).len(), 1);
 }
@@ -171,6 +175,34 @@ fn connections_that_break_cost_nothing_that_was_acknowledged() {
     for id in accepted {
         assert!(store.task(id).unwrap().is_some());
     }
+}
+
+#[test]
+fn a_run_whose_start_the_server_forgot_when_it_failed_is_one_attempt_all_the_same() {
+    let Some(schema) = Schema::fresh() else { return };
+    let store = schema.open();
+    let heads = conformance::accept(&store, 2);
+    let started = store.start(heads[0].id, Timestamp(20)).wait().unwrap().unwrap();
+    // What a power cut of the server takes back: a start is not synced.
+    schema.sql(
+        "UPDATE task SET state = 0, lease = lease - 1, attempts = attempts - 1 WHERE state = 1; DELETE FROM attempt",
+    );
+    let name = &schema.name;
+    schema.sql(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'switchboard {name} % writer'"
+    ));
+    let changes = store.changes();
+    // Nothing is known of the marks either.
+    while store.unhold(Vec::new()).wait().is_err() {}
+    check_told(&changes, Change::Unsure);
+    store.unhold_all().wait().unwrap();
+    let running = store.task(heads[0].id).unwrap().unwrap();
+    assert_eq!((running.state, running.attempts, running.lease), (TaskState::Running, 1, started.lease));
+    assert!(store.finish(running.id, started.lease, Ending::Done { keep_input: true }, well()).wait().unwrap());
+    let attempts = store.attempts(running.id).unwrap();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!((attempts[0].started_at, attempts[0].outcome.as_deref()), (Timestamp(20), Some("ok")));
+    assert!(!store.task(heads[1].id).unwrap().unwrap().held);
 }
 
 #[test]

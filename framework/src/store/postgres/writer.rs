@@ -5,7 +5,8 @@
 //! is tried again by halves, so that one operation that fails does not spoil the others.
 
 use std::cell::RefCell;
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -186,14 +187,19 @@ impl Unsure {
 pub(super) struct Writer {
     inside: Rc<Inside>,
     session: Option<Session>,
+    /// Whether there has been a connection.
+    begun: bool,
     unsure: Unsure,
+    /// Runs that go on, with lease and start.
+    running: HashMap<TaskId, (Lease, Timestamp)>,
     /// Why there is no connection, when the next try is made, and how long the wait after it is.
     refused: Option<(Failure, Instant, Duration)>,
 }
 
 impl Writer {
     pub(super) fn new(inside: Rc<Inside>) -> Self {
-        Self { inside, session: None, unsure: Unsure::default(), refused: None }
+        let (unsure, running) = (Unsure::default(), HashMap::new());
+        Self { inside, session: None, begun: false, unsure, running, refused: None }
     }
 
     /// Commits what is queued until nobody can queue anything more, and takes leave.
@@ -255,8 +261,30 @@ impl Writer {
             self.unsure.note(group);
             return Err(failure);
         }
+        self.note_runs(group, &values);
         self.session = Some(session);
         Ok(values)
+    }
+
+    /// Notes which runs have begun and ended.
+    fn note_runs(&mut self, group: &[Operation], values: &[Value]) {
+        for (operation, value) in group.iter().zip(values) {
+            match (operation, value) {
+                (Operation::Start(task, at, _), Value::Started(started)) => {
+                    if let Ok(Some(started)) = &**started {
+                        self.running.insert(*task, (started.lease, *at));
+                    }
+                }
+                (Operation::Finish(finish, _), _) => {
+                    if let Entry::Occupied(run) = self.running.entry(finish.task)
+                        && run.get().0 == finish.lease
+                    {
+                        run.remove();
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// An end that is written again because its commit broke may have been written the first time.
@@ -310,18 +338,34 @@ impl Writer {
                    AND application_name = current_setting('application_name') AND datname = current_database()
                    AND usename = current_user";
         session.query(sql, &[]).await?;
-        if !self.unsure.starts.is_empty() {
-            let tasks: Vec<i64> = self.unsure.starts.iter().map(|task| task.0).collect();
-            session.batch("BEGIN").await?;
-            change::undo_starts(&session, self.inside.host, &tasks).await?;
-            session.batch("COMMIT").await?;
-            self.unsure.starts.clear();
+        if std::mem::replace(&mut self.begun, true) {
+            self.settle(&session).await?;
+            // A server that failed may have forgotten the last marks as well.
             self.unsure.holds = true;
         }
         if std::mem::take(&mut self.unsure.holds) {
             self.inside.changes.tell(Change::Unsure);
         }
         Ok(session)
+    }
+}
+
+impl Writer {
+    /// Makes the server and this host agree on what runs, after a connection broke.
+    async fn settle(&mut self, session: &Session) -> Result<(), Failure> {
+        let undone: Vec<i64> = self.unsure.starts.iter().map(|task| task.0).collect();
+        let mut runs = change::Runs::default();
+        for (task, (lease, at)) in &self.running {
+            runs.id.push(task.0);
+            runs.lease.push(lease.0);
+            runs.at.push(at.0);
+        }
+        session.batch("BEGIN").await?;
+        change::undo_starts(session, self.inside.host, &undone).await?;
+        change::redo_starts(session, self.inside.host, &runs).await?;
+        session.batch("COMMIT").await?;
+        self.unsure.starts.clear();
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BulkId, Lane, TaskFilter, TaskId, Timestamp};
+use super::{AcceptedTask, BulkId, Lane, TaskFilter, TaskId, Timestamp};
 
 /// What is done with the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -136,6 +136,45 @@ pub struct Bulk {
 pub struct BulkStep {
     /// The operation after the step.
     pub bulk: Bulk,
-    /// Lanes that have ready tasks now.
+    /// Lanes that have ready tasks now which nobody holds.
     pub lanes: Vec<Lane>,
+    /// Tasks that were made ready and stay with this host.
+    pub retried: Vec<AcceptedTask>,
+    /// Tasks that were made dead, with their keys. This host may have them in memory.
+    pub cancelled: Vec<(TaskId, String)>,
+}
+
+impl BulkStep {
+    /// Returns a step that has done nothing yet.
+    pub(crate) fn new(bulk: Bulk) -> Self {
+        Self { bulk, lanes: Vec::new(), retried: Vec::new(), cancelled: Vec::new() }
+    }
+
+    /// Notes a task that the step was over, with what became of it.
+    pub(crate) fn note(&mut self, task: TaskId, became: Became) {
+        self.bulk.cursor = task;
+        self.bulk.seen += 1;
+        self.bulk.changed += u64::from(!matches!(became, Became::Unchanged));
+        match became {
+            Became::Unchanged => {}
+            Became::Ready(task) if task.held => self.retried.push(task),
+            Became::Ready(task) => {
+                let lane = task.head.lane();
+                if let Err(place) = self.lanes.binary_search(&lane) {
+                    self.lanes.insert(place, lane);
+                }
+            }
+            Became::Cancelled(key) => self.cancelled.push((task, key)),
+        }
+    }
+}
+
+/// What became of a task in a step of a bulk operation.
+pub(crate) enum Became {
+    /// Nothing could be done with it.
+    Unchanged,
+    /// It, or its replay, is ready.
+    Ready(AcceptedTask),
+    /// It is dead; its key.
+    Cancelled(String),
 }

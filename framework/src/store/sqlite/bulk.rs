@@ -1,13 +1,11 @@
 //! Bulk operations in SQLite.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::write::{accept_task, cancel, retry};
 use super::{read, unreadable, unwritable};
 use crate::store::{
-    Bulk, BulkAction, BulkId, BulkState, BulkStep, Lane, NewBulk, NewTask, StoreError, Task, TaskFilter, TaskId,
+    Became, Bulk, BulkAction, BulkId, BulkState, BulkStep, NewBulk, NewTask, StoreError, Task, TaskFilter, TaskId,
     TaskState, Timestamp,
 };
 
@@ -52,19 +50,16 @@ pub(super) fn step(
 ) -> Result<Option<BulkStep>, StoreError> {
     let sql = format!("{BULK} WHERE id = ? AND state = 'running'");
     let found = connection.query_row(&sql, params![id.0], read_bulk).optional().map_err(unwritable)?;
-    let Some(mut bulk) = found.transpose()? else { return Ok(None) };
+    let Some(bulk) = found.transpose()? else { return Ok(None) };
     let filter = TaskFilter { after: Some(bulk.cursor), limit, ..bulk.filter.clone() };
     let tasks: Vec<Task> =
         read::tasks(connection, &filter)?.into_iter().take_while(|task| task.id <= bulk.last).collect();
-    let mut lanes = BTreeSet::new();
+    let mut step = BulkStep::new(bulk);
     for task in &tasks {
-        bulk.cursor = task.id;
-        bulk.seen += 1;
-        if let Some(lane) = apply(connection, bulk.action, task, now)? {
-            bulk.changed += 1;
-            lanes.insert(lane);
-        }
+        let became = apply(connection, step.bulk.action, task, now)?;
+        step.note(task.id, became);
     }
+    let bulk = &mut step.bulk;
     if tasks.len() < limit as usize {
         bulk.state = BulkState::Done;
     }
@@ -73,24 +68,23 @@ pub(super) fn step(
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let values = params![bulk.state.as_str(), count(bulk.seen), count(bulk.changed), bulk.cursor.0, now.0, id.0];
     connection.execute(sql, values).map_err(unwritable)?;
-    Ok(Some(BulkStep { bulk, lanes: lanes.into_iter().collect() }))
+    Ok(Some(step))
 }
 
-/// Returns the lane in which something is to be looked at now; `None` when nothing could be done with the task.
-fn apply(connection: &Connection, action: BulkAction, task: &Task, now: Timestamp) -> Result<Option<Lane>, StoreError> {
-    let lane = task.head().lane();
-    Ok(match action {
-        BulkAction::Retry => retry(connection, task.id, now)?.map(|_| lane),
-        BulkAction::Cancel => cancel(connection, task.id, now)?.then_some(lane),
+fn apply(connection: &Connection, action: BulkAction, task: &Task, now: Timestamp) -> Result<Became, StoreError> {
+    let ready = match action {
+        BulkAction::Retry => retry(connection, task.id, now)?,
+        BulkAction::Cancel => {
+            let cancelled = cancel(connection, task.id, now)?;
+            return Ok(if cancelled { Became::Cancelled(task.key.clone()) } else { Became::Unchanged });
+        }
         BulkAction::Replay => {
             let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
-            if ended && has_input(connection, task)? {
-                Some(accept_task(connection, &NewTask::replay_of(task, now))?.head.lane())
-            } else {
-                None
-            }
+            let replayed = ended && has_input(connection, task)?;
+            replayed.then(|| accept_task(connection, &NewTask::replay_of(task, now))).transpose()?
         }
-    })
+    };
+    Ok(ready.map_or(Became::Unchanged, Became::Ready))
 }
 
 fn has_input(connection: &Connection, task: &Task) -> Result<bool, StoreError> {
