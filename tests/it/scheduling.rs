@@ -185,6 +185,30 @@ fn ordered_tasks_keep_their_order_over_failures_a_dead_head_and_a_cancelled_one(
 }
 
 #[test]
+fn an_ordered_task_that_is_retried_by_hand_waits_for_the_one_whose_turn_it_is() {
+    let (folder, door, journal) = (folder(), Door::default(), Journal::default());
+    let (at_door, notes) = (door.clone(), journal.clone());
+    let host = host(&folder, "", move |input| {
+        if input == "second" {
+            at_door.pass();
+        }
+        let tries = notes.note(input);
+        if (input, tries) == ("first", 1) { Err(PluginError::permanent("no")) } else { Ok(()) }
+    });
+    let first = defer(&host, "first", on("room").ordered(true));
+    let second = defer(&host, "second", on("room").ordered(true));
+    let third = defer(&host, "third", on("room").ordered(true));
+    drop(wait_for(&host, second, TaskState::Running));
+    assert_eq!(host.tasks().retry(first).unwrap().state, TaskState::Ready);
+    // What is claimed after it has run by then.
+    drop(wait_for(&host, defer(&host, "beside", on("room")), TaskState::Done));
+    assert_eq!(journal.lines(), ["first", "beside"]);
+    door.open();
+    drop(wait_for(&host, third, TaskState::Done));
+    assert_eq!(journal.lines(), ["first", "beside", "second", "first", "third"]);
+}
+
+#[test]
 fn a_task_that_waits_for_its_time_holds_an_ordered_key_and_comes_due_in_the_store() {
     let (folder, journal) = (folder(), Journal::default());
     let notes = journal.clone();

@@ -353,6 +353,13 @@ fn ordered(store: &dyn Store) {
     let lease = start(store, ids[1]);
     assert!(finish(store, ids[1], lease, DONE));
     assert_eq!(claim(store, 10), [ids[2]]);
+    // An earlier one has its place again when it is retried by hand, after the one that is held.
+    assert!(store.retry_task(ids[0], Timestamp(40)).wait().unwrap().is_some());
+    assert!(claim(store, 10).is_empty());
+    let lease = start(store, ids[2]);
+    assert!(claim(store, 10).is_empty());
+    assert!(finish(store, ids[2], lease, DONE));
+    assert_eq!(claim(store, 10), [ids[0]]);
 }
 
 fn promotion(store: &dyn Store) {

@@ -226,6 +226,9 @@ impl Model {
     fn claim(&mut self, lane: &Lane, per_lane: u32) -> (Vec<i64>, bool) {
         let free = |task: &ModelTask| Self::is_free(task) && task.lane == *lane;
         let first = self.tasks.iter().find(|(_, task)| task.ordered && task.lane.key == lane.key && !task.has_ended());
+        // An earlier one that is retried by hand waits for the one that is held.
+        let held = |task: &ModelTask| task.ordered && task.lane.key == lane.key && task.held && !task.has_ended();
+        let first = first.filter(|_| !self.tasks.values().any(held));
         let mut ids: Vec<i64> = first.filter(|(_, task)| free(task)).map(|(id, _)| *id).into_iter().collect();
         let others = self.tasks.iter().filter(|(_, task)| free(task) && !task.ordered);
         let mut others: Vec<i64> = others.map(|(id, _)| *id).collect();

@@ -20,7 +20,7 @@ pub trait TaskStore: Send + Sync + sealed::Sealed {
     /// When the store cannot be read.
     fn lanes(&self, after: Option<&Lane>, limit: u32) -> Result<Vec<Lane>, StoreError>;
     /// Takes up to `per_lane` ready tasks of each lane into the memory of this host: the most urgent first, then the first
-    /// due. Of an ordered key only the earliest task that has not ended can be taken. A lane of which nothing is taken
+    /// due. Of an ordered key only the earliest task that has not ended can be taken, while no other one is held. A lane of which nothing is taken
     /// although the store has more of it waits for an earlier task of its ordered key. The answers are in the order of the
     /// lanes. The commit survives the end of this process, which does not matter: a host that starts anew holds nothing.
     fn claim(&self, lanes: Vec<Lane>, per_lane: u32) -> Receipt<Vec<Claimed>>;

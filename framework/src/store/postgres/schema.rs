@@ -11,7 +11,8 @@ const OLDEST_SERVER: i32 = 140_000;
 ///
 /// Texts that are in an index are compared byte by byte, so that every server has the same order. States are numbered as
 /// in the embedded store.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE event (
         id text COLLATE \"C\" PRIMARY KEY, name text NOT NULL, owner bigint NOT NULL, task text, cause bigint,
         depth integer NOT NULL, body bytea NOT NULL, at bigint NOT NULL
@@ -73,7 +74,11 @@ const MIGRATIONS: &[&str] = &["
         folder text NOT NULL, lease_ms bigint NOT NULL, started timestamptz NOT NULL DEFAULT clock_timestamp(),
         renewed timestamptz NOT NULL DEFAULT clock_timestamp()
     );
-"];
+",
+    "
+    CREATE INDEX task_order_held ON task (key) WHERE ordered AND holder IS NOT NULL AND state IN (0, 1, 2);
+",
+];
 
 /// Marks a schema as ours, and says its version.
 const MARK: &str = "switchboard_version";

@@ -94,6 +94,9 @@ const MIGRATIONS: &[&str] = &[
         updated_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE INDEX task_order_held ON task (key) WHERE ordered = 1 AND holder IS NOT NULL AND state IN (0, 1, 2);
+",
 ];
 
 /// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.

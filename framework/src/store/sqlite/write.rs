@@ -154,13 +154,15 @@ fn free_of_lane(connection: &Connection, lane: &Lane, limit: u32) -> Result<Vec<
     rows.and_then(Iterator::collect).map_err(unwritable)
 }
 
-/// The earliest ordered task of a key that has not ended, when it is ready, held by nobody and in this lane.
+/// The earliest ordered task of a key that has not ended, when it is ready, held by nobody and in this lane, and no other
+/// one of the key is held: an earlier one that is retried by hand waits for it.
 fn free_head_of_order(connection: &Connection, lane: &Lane) -> Result<Option<TaskId>, StoreError> {
     let sql = "SELECT id FROM (SELECT id, state, holder, number, name FROM task
                WHERE key = ? AND ordered = 1 AND state IN (0, 1, 2) ORDER BY id LIMIT 1)
-               WHERE state = 0 AND holder IS NULL AND number = ? AND name = ?";
+               WHERE state = 0 AND holder IS NULL AND number = ? AND name = ?
+               AND NOT EXISTS (SELECT 1 FROM task WHERE key = ? AND ordered = 1 AND holder IS NOT NULL AND state IN (0, 1, 2))";
     let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
-    let found = statement.query_row(params![lane.key, lane.number, lane.name], |row| row.get(0).map(TaskId));
+    let found = statement.query_row(params![lane.key, lane.number, lane.name, lane.key], |row| row.get(0).map(TaskId));
     found.optional().map_err(unwritable)
 }
 
