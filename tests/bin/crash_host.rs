@@ -14,10 +14,11 @@
 //! | `S` | the host has stopped |
 #![expect(clippy::unwrap_used, reason = "a program of tests panics to fail them")]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -51,16 +52,34 @@ fn say(line: &str) {
     out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).unwrap();
 }
 
+/// How often a task fails here at most, so that no key is held by its breaker.
+const FAILURES: u8 = 2;
+
 /// The handler of every task.
-struct Work;
+#[derive(Default)]
+struct Work {
+    failures: Mutex<HashMap<u64, u8>>,
+}
+
+impl Work {
+    /// Returns whether a task that is to fail now and then fails now.
+    fn fails(&self, number: u64) -> bool {
+        let mut failures = self.failures.lock().unwrap();
+        let failed = failures.entry(number).or_default();
+        let fails = *failed < FAILURES && fastrand::u8(0..10) < 6;
+        *failed += u8::from(fails);
+        fails
+    }
+}
 
 impl BuiltIn for Work {
     fn call(&self, _host: &dyn CallHost, input: &[u8]) -> Result<Payload, PluginError> {
         let input: Value = serde_json::from_slice(input)?;
-        say(&format!("E {}", input["n"]));
+        let number = input["n"].as_u64().unwrap();
+        say(&format!("E {number}"));
         match input["plan"].as_str() {
             Some("dead") => return Err(PluginError::permanent("as planned")),
-            Some("fail") if fastrand::u8(0..10) < 4 => return Err(PluginError::retryable("as planned")),
+            Some("fail") if self.fails(number) => return Err(PluginError::retryable("as planned")),
             Some("slow") => std::thread::park_timeout(Duration::from_millis(fastrand::u64(0..6))),
             _ => {}
         }
@@ -69,7 +88,8 @@ impl BuiltIn for Work {
 }
 
 fn open(folder: &Path) -> Arc<Switchboard> {
-    let host = Switchboard::builder(folder).watch(false).built_in(NUMBER, "work", Arc::new(Work)).open().unwrap();
+    let host =
+        Switchboard::builder(folder).watch(false).built_in(NUMBER, "work", Arc::new(Work::default())).open().unwrap();
     say("R");
     let outcomes = host.tasks().subscribe();
     std::thread::spawn(move || outcomes.iter().for_each(|outcome| say(&format!("D {} {}", outcome.id, outcome.state))));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use switchboard::config::StoreConfig;
@@ -52,9 +52,22 @@ fn store(database: &Database) -> Arc<dyn Store> {
     open_to_read(&StoreConfig::at(database.store(LEASE_MS)), Path::new("/")).unwrap()
 }
 
-fn left(store: &dyn Store) -> u64 {
-    let counts = store.task_counts().unwrap();
-    counts.ready + counts.running + counts.waiting
+/// Waits until every task has ended.
+#[track_caller]
+fn wait_for_all(store: &dyn Store) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let counts = store.task_counts().unwrap();
+        if counts.ready + counts.running + counts.waiting == 0 {
+            return;
+        }
+        if Instant::now() > deadline {
+            let tasks = store.tasks(&TaskFilter { limit: u32::MAX, ..TaskFilter::default() }).unwrap();
+            let left = tasks.iter().filter(|task| !matches!(task.state, TaskState::Done | TaskState::Dead));
+            panic!("waited in vain for {counts:?}: {:#?}", left.collect::<Vec<_>>());
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
 }
 
 /// Returns the process ids of the hosts that hold tasks; with `state`, tasks in this state.
@@ -79,7 +92,7 @@ fn of_three_hosts_one_is_killed_and_the_others_deliver_what_it_had() {
     hosts.remove(1).kill();
     gate.open();
     let store = store(&database);
-    wait_until("all is done", || left(&*store) == 0);
+    wait_for_all(&*store);
     let mut requests: HashMap<(String, String), usize> = HashMap::new();
     for request in receiver.requests() {
         *requests.entry((request.path.clone(), request.header("webhook-id").to_owned())).or_default() += 1;
@@ -179,7 +192,7 @@ fn hosts_that_are_killed_in_turn_lose_nothing_and_repeat_nothing_without_a_recor
     // This one does not come back: the others find out by themselves.
     hosts.pop().unwrap().kill().into_iter().for_each(|line| witness.hear(line));
     let store = store(&database);
-    wait_until("all has ended", || left(&*store) == 0);
+    wait_for_all(&*store);
     for mut host in hosts {
         host.close_input();
         host.wait().into_iter().for_each(|line| witness.hear(line));
