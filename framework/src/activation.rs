@@ -167,7 +167,7 @@ impl PluginHost for Link {
             return Err(PluginError::permanent(format!("this host has no service `{name}` outside calls")));
         }
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
-        let value = self.core.upgrade().and_then(|core| core.config.plugin_setting(&self.plugin, &head.key));
+        let value = self.core.upgrade().and_then(|core| core.live.plugin_setting(&self.plugin, &head.key));
         Ok(match value {
             Some(value) => (b"true".to_vec(), value.into_bytes()),
             None => (b"false".to_vec(), Vec::new()),

@@ -28,7 +28,7 @@ pub use catalogue::catalogue;
 pub use frames::Heard;
 pub use worker::{Job, perform};
 
-use crate::plugins::{self, Candidate};
+use crate::plugins::{self, Candidate, Refusal};
 
 /// How much is checked. Each level has all checks of the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -199,6 +199,17 @@ pub fn examine(path: &Path) -> Examination {
     }
     let loadable = verdict.is_ok().then_some(bytes);
     sheet.close("the checks before it say why the file cannot be used", manifest, loadable)
+}
+
+/// Reads a library that a host would load: its bytes, and what it says of itself. Nothing in it runs.
+///
+/// # Errors
+///
+/// The reason for which a host would refuse it.
+pub fn read(path: &Path) -> Result<(Vec<u8>, Manifest), Refusal> {
+    let bytes = Candidate::at(path).read()?;
+    let manifest = plugins::judge(&bytes)?;
+    Ok((bytes, manifest))
 }
 
 /// Judges what the process of a check wrote to its standard output and error. Most checks let it pass: one says it.

@@ -14,10 +14,12 @@
 //! ```
 //!
 //! Nothing is watched here and nothing is applied: who reads a new file decides what may change
-//! while the host runs.
+//! while the host runs. A [`Switchboard`](crate::Switchboard) lets the sections `[log]` and the settings of plugins change.
+//! [`Edit`] changes one setting and leaves the rest of the file as it is.
 
 mod check;
 mod duration;
+mod edit;
 mod egress;
 mod error;
 mod plugins;
@@ -34,6 +36,7 @@ use switchboard_plugin_api::TriggerNumber;
 
 pub(crate) use check::schedule_problem;
 pub use duration::{DurationError, HumanDuration};
+pub use edit::Edit;
 pub use egress::EgressConfig;
 pub use error::ConfigError;
 pub use plugins::PluginsConfig;
@@ -227,6 +230,17 @@ pub enum Mode {
     Production,
     /// A developer's machine: DEBUG lines are possible, payloads of finished tasks are kept.
     Development,
+}
+
+impl Mode {
+    /// Returns the name of the mode as the file has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Development => "development",
+        }
+    }
 }
 
 /// The section `[languages]`.

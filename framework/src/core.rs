@@ -10,12 +10,16 @@ use crate::config::Config;
 use crate::deferred::Deferred;
 use crate::egress::Egress;
 use crate::language::Languages;
+use crate::live::Live;
 use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
 use crate::store::{Acceptance, AcceptedTask, NewTask, Store, StoreError};
 
 pub(crate) struct Core {
+    /// As it was when the host was opened.
     pub(crate) config: Config,
+    /// As it is now, for what may change while the host runs.
+    pub(crate) live: Live,
     pub(crate) clock: Clock,
     pub(crate) log: ChannelLog,
     pub(crate) languages: Languages,

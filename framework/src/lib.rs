@@ -40,6 +40,7 @@ mod dispatcher;
 pub mod egress;
 pub mod error;
 pub mod language;
+mod live;
 pub mod outbox;
 mod plugins;
 mod registry;
@@ -62,7 +63,10 @@ pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier
 pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};
 pub use schedules::{ScheduleDraft, ScheduleError, Schedules};
 pub use suspension::{ResumeError, Suspension};
-pub use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
+pub use switchboard::{
+    DetailDependency, DetailMinicomponent, DetailSetting, OpenError, PluginDetail, PluginFolder, PluginFolderError,
+    PluginSettingError, Switchboard, SwitchboardBuilder, WorkOn,
+};
 pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 pub use switchboard_plugin_api::{
     API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FieldProblem, FormField, HandlerKind,

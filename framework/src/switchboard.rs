@@ -1,12 +1,16 @@
 //! The host: everything put together on one data folder.
 
 mod folders;
+mod plugin_detail;
+mod plugin_folder;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use folders::{PluginsOfHost, Watch};
+pub use plugin_detail::{DetailDependency, DetailMinicomponent, DetailSetting, PluginDetail, PluginSettingError};
+pub use plugin_folder::{PluginFolder, PluginFolderError};
 use switchboard_plugin_api::{AfterRun, HandlerKind, Trigger, TriggerNumber};
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -21,6 +25,7 @@ use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::language::{LanguageError, Languages};
+use crate::live::{self, Live};
 use crate::outbox::{Outbox, Relay};
 use crate::plugins::{Folder, LoadReport, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
@@ -55,6 +60,7 @@ pub struct SwitchboardBuilder {
     data: PathBuf,
     work_on: WorkOn,
     watch: bool,
+    safe_mode: bool,
     config: Option<Config>,
     store: Option<StoreConfig>,
     built_ins: Vec<Arc<Minicomponent>>,
@@ -71,6 +77,13 @@ impl SwitchboardBuilder {
     /// Says whether the plugin folders are watched for changes. They are, unless this is off.
     pub fn watch(mut self, watch: bool) -> Self {
         self.watch = watch;
+        self
+    }
+
+    /// Says whether the host opens no plugin at all, so that whatever is wrong with one can be put right. Tasks are kept:
+    /// those whose handler is a plugin's wait.
+    pub fn safe_mode(mut self, safe_mode: bool) -> Self {
+        self.safe_mode = safe_mode;
         self
     }
 
@@ -150,6 +163,7 @@ impl Switchboard {
             data: data.into(),
             work_on: WorkOn::default(),
             watch: true,
+            safe_mode: false,
             config: None,
             store: None,
             built_ins: Vec::new(),
@@ -158,11 +172,12 @@ impl Switchboard {
     }
 
     fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
-        let SwitchboardBuilder { data, work_on, watch, config, store, mut built_ins, outboxes } = builder;
+        let SwitchboardBuilder { data, work_on, watch, safe_mode, config, store, mut built_ins, outboxes } = builder;
         // A plugin can change the current folder of the process; the data must not move with it.
         let data = std::path::absolute(&data).unwrap_or(data);
         let folder = |name: &str| make_folder(data.join(name));
         make_folder(data.clone())?;
+        let config_folder = config.is_none().then(|| data.clone());
         let mut config = match config {
             Some(config) => config,
             None => Config::load(&data).map_err(|source| OpenError::Config { source })?,
@@ -184,10 +199,12 @@ impl Switchboard {
             Folder { path: folder("overrides")?, tier: Tier::Site },
         ];
         let copies = data.join("cache").join("plugins");
-        let plugins = Plugins::new(folders, copies.clone(), config.loading.timeout)
+        plugin_folder::undo_unfinished(&folders, &log);
+        let plugins = Plugins::new(folders, copies.clone(), config.loading.timeout, safe_mode)
             .map_err(|source| OpenError::Folder { path: copies, source })?;
         built_ins.push(built_in(AfterRun::NUMBER, Watcher::NAME.into(), Arc::new(Watcher)));
         let core = Arc::new(Core {
+            live: Live::new(&config, config_folder),
             config,
             clock,
             log,
@@ -229,7 +246,7 @@ impl Switchboard {
             self.recover().map_err(|source| OpenError::Recover { source })?;
         }
         let deferred = Deferred::start(
-            deferred::Settings::new(&core.config, whole_store),
+            deferred::Settings::new(&core.config, core.live.development(), whole_store),
             Arc::clone(&core.store),
             Arc::new(TaskWork(Arc::downgrade(core))),
             core.runtime.clone(),
@@ -268,10 +285,32 @@ impl Switchboard {
         &self.data
     }
 
-    /// Returns the configuration.
+    /// Returns the configuration with which the host was opened.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.core.config
+    }
+
+    /// Returns the configuration as it holds now: `[log]` and the settings of plugins change while the host runs.
+    #[must_use]
+    pub fn live_config(&self) -> Arc<Config> {
+        self.core.live.config()
+    }
+
+    /// Returns whether the host is in development mode now.
+    #[must_use]
+    pub fn is_development(&self) -> bool {
+        self.core.live.is_development()
+    }
+
+    /// Reads `switchboard.toml` again. `[log]` and the settings of plugins hold from now on; the sections that hold only
+    /// after a restart and have changed are returned. A host that watches its folders does so by itself.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be used; what held before goes on.
+    pub fn reload_config(&self) -> Result<Vec<&'static str>, ConfigError> {
+        live::reload(&self.core)
     }
 
     /// Returns the folder of the channel logs.
@@ -362,6 +401,12 @@ impl Switchboard {
     /// ```
     pub fn resume(&self, plugin: &str, handler: Option<(TriggerNumber, &str)>) -> Result<Vec<Suspension>, ResumeError> {
         suspension::resume(&self.core, plugin, handler)
+    }
+
+    /// Returns the plugin folder: to install, enable, disable, remove and replace plugins.
+    #[must_use]
+    pub fn plugin_folder(&self) -> PluginFolder<'_> {
+        PluginFolder::new(self)
     }
 
     /// Brings the plugins in line with the folders now, and says what became of each file.

@@ -82,9 +82,9 @@ pub use context::{Context, Kept, Showtime};
 pub use defer::{DeferOptions, Priority};
 pub use error::{ErrorKind, PluginError};
 pub use http::{Http, RequestBuilder, Response};
-pub use info::PluginInfo;
+pub use info::{PluginInfo, Setting};
 pub use number::{NotATriggerNumber, TriggerNumber};
-pub use record::{Manifest, ManifestTrigger, RecordError};
+pub use record::{Manifest, ManifestDependency, ManifestSetting, ManifestTrigger, RecordError};
 pub use registry::{AsyncHandler, Handler, HandlerKind, MAX_HANDLERS, MAX_NAME_BYTES, RawHandler, Registry};
 pub use triggers::*;
 
@@ -251,7 +251,7 @@ pub mod prelude {
     pub use crate::{
         Arguments, AuthMethod, Context, DeferOptions, DeferredDelivery, Delivered, Delivery, ErrorKind, Exported,
         FieldFormat, FormField, Host, ImmediateDelivery, LanguageFiles, LanguageInit, LanguageRequest, Plugin,
-        PluginError, PluginInfo, PublicTask, RegistrationRequest, Registry, TaskReply, Trigger, TriggerNumber,
+        PluginError, PluginInfo, PublicTask, RegistrationRequest, Registry, Setting, TaskReply, Trigger, TriggerNumber,
         Validation, ValidationRequest, WebhookRegistration, WebhookValidation, export_plugin, log,
     };
 }

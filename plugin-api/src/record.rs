@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::registry::HandlerKind;
-use crate::{API_VERSION, Plugin};
+use crate::{API_VERSION, FieldFormat, Plugin, Setting};
 
 /// First bytes of a record.
 pub const MAGIC: [u8; 8] = *b"SWBPLUG1";
@@ -52,6 +52,12 @@ pub struct Manifest {
     /// Keys of the settings that it reads.
     #[serde(default)]
     pub settings: Vec<String>,
+    /// Settings with their formats. Since 1.1.
+    #[serde(default)]
+    pub formats: Vec<ManifestSetting>,
+    /// Plugins that it cannot do without. Since 1.1.
+    #[serde(default)]
+    pub depends: Vec<ManifestDependency>,
     /// Its minicomponents; the position is the index under which the host calls them.
     pub triggers: Vec<ManifestTrigger>,
 }
@@ -66,6 +72,32 @@ pub struct ManifestTrigger {
     pub name: String,
     /// How it is called.
     pub kind: HandlerKind,
+}
+
+/// One setting in a [`Manifest`] that has a format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ManifestSetting {
+    /// Key under which it is read.
+    pub key: String,
+    /// What its value has to be.
+    pub format: FieldFormat,
+    /// Value that the plugin takes when none is set; empty when it does not say.
+    #[serde(default)]
+    pub default: String,
+    /// Whether the plugin cannot do without it.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// One plugin in a [`Manifest`] that another one cannot do without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ManifestDependency {
+    /// Its id.
+    pub id: String,
+    /// Which of its versions will do, as Cargo writes it.
+    pub version: String,
 }
 
 /// A record that cannot be read.
@@ -92,7 +124,36 @@ impl core::fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
+impl ManifestSetting {
+    fn of(setting: &Setting) -> Self {
+        Self {
+            key: setting.key.to_owned(),
+            format: setting.format,
+            default: setting.default.to_owned(),
+            required: setting.required,
+        }
+    }
+}
+
+impl ManifestDependency {
+    fn of((id, version): &(&str, &str)) -> Self {
+        Self { id: (*id).to_owned(), version: (*version).to_owned() }
+    }
+}
+
 impl Manifest {
+    /// Returns all settings that the plugin reads; one without a format is a line of text.
+    pub fn all_settings(&self) -> impl Iterator<Item = ManifestSetting> {
+        let plain = self.settings.iter().filter(|key| !self.formats.iter().any(|setting| setting.key == **key));
+        let plain = plain.map(|key| ManifestSetting {
+            key: key.clone(),
+            format: FieldFormat::Input,
+            default: String::new(),
+            required: false,
+        });
+        self.formats.iter().cloned().chain(plain)
+    }
+
     /// Returns the manifest of a plugin that is linked into this program, as the record of its library would hold it.
     #[must_use]
     pub fn linked<P: Plugin>() -> Self {
@@ -115,6 +176,8 @@ impl Manifest {
             panic: PANIC.to_owned(),
             capabilities: texts(info.capabilities),
             settings: texts(info.settings),
+            formats: info.formats.iter().map(ManifestSetting::of).collect(),
+            depends: info.depends.iter().map(ManifestDependency::of).collect(),
             triggers: (0..).map_while(|index| registry.entry(index)).map(trigger).collect(),
         }
     }
@@ -235,6 +298,36 @@ impl<const N: usize> Writer<N> {
         }
     }
 
+    const fn settings(&mut self, settings: &[Setting]) {
+        self.raw(b"\"formats\":[");
+        let mut index = 0;
+        while index < settings.len() {
+            let setting = &settings[index];
+            self.raw(if index > 0 { b",{" } else { b"{" });
+            self.field("key", setting.key);
+            self.field("format", setting.format.as_str());
+            self.field("default", setting.default);
+            self.raw(if setting.required { b"\"required\":true}" } else { b"\"required\":false}" });
+            index += 1;
+        }
+        self.raw(b"],");
+    }
+
+    const fn depends(&mut self, depends: &[(&str, &str)]) {
+        self.raw(b"\"depends\":[");
+        let mut index = 0;
+        while index < depends.len() {
+            self.raw(if index > 0 { b",{" } else { b"{" });
+            self.field("id", depends[index].0);
+            self.string("version");
+            self.byte(b':');
+            self.string(depends[index].1);
+            self.byte(b'}');
+            index += 1;
+        }
+        self.raw(b"],");
+    }
+
     const fn json<P: Plugin>(&mut self) {
         let info = &P::INFO;
         self.byte(b'{');
@@ -248,6 +341,8 @@ impl<const N: usize> Writer<N> {
         self.field("panic", PANIC);
         self.strings("capabilities", info.capabilities);
         self.strings("settings", info.settings);
+        self.settings(info.formats);
+        self.depends(info.depends);
         self.raw(b"\"triggers\":[");
         let registry = const { &P::REGISTRY };
         let mut index = 0;
@@ -279,8 +374,14 @@ mod tests {
     impl Exported for Quoted {}
 
     impl Plugin for Quoted {
-        const INFO: PluginInfo =
-            PluginInfo::new("quoted", "1.2.3").title("A \"quoted\\\" title\nin é").settings(&["a", "b"]);
+        const INFO: PluginInfo = PluginInfo::new("quoted", "1.2.3")
+            .title("A \"quoted\\\" title\nin é")
+            .settings(&["a", "b"])
+            .formats(&[
+                Setting::new("b", FieldFormat::Password).required(),
+                Setting::new("c", FieldFormat::Number).default_value("6"),
+            ])
+            .depends(&[("first", "^1.2"), ("second", "*")]);
         const REGISTRY: Registry<Self> = Registry::new().add_raw(TriggerNumber::new(5), "x", Self::nothing).add_raw(
             TriggerNumber::new(99_999),
             "y-Z_9",
@@ -308,6 +409,17 @@ mod tests {
         assert_eq!((manifest.id.as_str(), manifest.version.as_str()), ("quoted", "1.2.3"));
         assert_eq!(manifest.title, "A \"quoted\\\" title\nin é");
         assert_eq!(manifest.settings, ["a", "b"]);
+        let all: Vec<_> = manifest.all_settings().map(|one| (one.key, one.format, one.default, one.required)).collect();
+        let setting =
+            |key: &str, format, default: &str, required| (key.to_owned(), format, default.to_owned(), required);
+        let expected = [
+            setting("b", FieldFormat::Password, "", true),
+            setting("c", FieldFormat::Number, "6", false),
+            setting("a", FieldFormat::Input, "", false),
+        ];
+        assert_eq!(all, expected);
+        let needed: Vec<_> = manifest.depends.iter().map(|one| (one.id.as_str(), one.version.as_str())).collect();
+        assert_eq!(needed, [("first", "^1.2"), ("second", "*")]);
         let triggers: Vec<_> = manifest.triggers.iter().map(|row| (row.number, row.name.as_str())).collect();
         assert_eq!(triggers, [(5, "x"), (99_999, "y-Z_9")]);
     }

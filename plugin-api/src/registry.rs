@@ -32,7 +32,9 @@ pub enum HandlerKind {
 }
 
 impl HandlerKind {
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// Returns the name of the kind as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
             Self::Async => "async",

@@ -76,7 +76,7 @@ fn triggers_and_plugins_are_listed_for_programs() {
     assert!(order.contains(&(Some("99994"), Some("webhook_watcher"))), "{order:?}");
     let list = site.json(&["plugin", "list"]);
     check_members(&list, &["plugins", "collisions", "suspended"]);
-    check_rows(&list["plugins"], &["file", "tier", "id", "version", "title", "state", "reason", "triggers"]);
+    check_rows(&list["plugins"], &["file", "tier", "id", "version", "title", "enabled", "state", "reason", "triggers"]);
     check_rows(&list["collisions"], &["number", "name", "kept", "left_out"]);
 }
 

@@ -28,6 +28,7 @@ mod outbox;
 mod plugin_check;
 mod plugin_dev;
 mod plugin_folder;
+mod plugin_states;
 mod power_cut;
 mod released;
 mod scheduling;

@@ -211,6 +211,26 @@ fn check(arguments: &Check, given: Given, seed: u64) -> Result<Report> {
     Ok(Report { file: arguments.file.clone(), level, seed, examination, done, deny_warnings: arguments.deny_warnings })
 }
 
+/// Longest time for one check of a trial.
+const TRIAL: Duration = Duration::from_secs(10);
+/// What a trial does: the library is opened, the plugin starts, its handlers are called.
+const TRIAL_CHECKS: [&str; 3] = ["D1", "D3", "F1"];
+
+/// Uses a library in processes of their own, and says what in it would end or hang a host. What a host finds by itself when
+/// it loads the library is left to it.
+pub(crate) fn trial(library: &[u8], settings: BTreeMap<String, String>) -> Result<Option<String>> {
+    let mut workshop = process::Workshop::new(library, TRIAL).context("no folder can be made for the check")?;
+    workshop.given.settings = settings;
+    for check in check::catalogue().filter(|check| TRIAL_CHECKS.contains(&check.id)) {
+        let outcome = workshop.perform(check)?;
+        let deadly = outcome.findings.iter().find(|one| matches!(one.status, Status::Crash | Status::Timeout));
+        if let Some(finding) = deadly {
+            return Ok(Some(format!("{}: {}; {}", check.id, finding.found, finding.advice)));
+        }
+    }
+    Ok(None)
+}
+
 /// Where a check stands in the report: by the letter of its group and its number.
 fn place(id: &str) -> (&str, u32) {
     let (letter, number) = id.split_at(1);

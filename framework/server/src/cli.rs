@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +11,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
-use crate::command::{self, Command, LogQuery, ScheduleCommand, TaskCommand};
+use crate::command::{self, Command, LogQuery, PluginCommand, ScheduleCommand, TaskCommand};
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
 use crate::receive::{self, Receive};
@@ -41,6 +41,9 @@ enum Sub {
         /// Address of the HTTP server
         #[arg(long, default_value = "127.0.0.1:7320", value_name = "ADDR")]
         listen: SocketAddr,
+        /// Open no plugin, to put right whatever is wrong with one; tasks are kept and wait
+        #[arg(long)]
+        safe_mode: bool,
     },
     /// Announce an event
     Emit(Emit),
@@ -110,20 +113,8 @@ struct Emit {
 
 #[derive(Subcommand)]
 enum Plugin {
-    /// List the files in the plugin folders and what became of each
-    List,
-    /// Call handlers again that were suspended because they panicked on every call
-    Resume {
-        /// Id of the plugin
-        id: String,
-        /// Trigger number of the one handler to resume; all of the plugin's without it
-        #[arg(requires = "name")]
-        number: Option<String>,
-        /// Event name of that handler
-        name: Option<String>,
-    },
-    /// Bring the plugins in line with the folders now, and list them; a running host does so by itself within two seconds
-    Rescan,
+    #[command(flatten)]
+    Host(PluginCommand),
     /// Build a plugin crate, place its library into the data folder, and do so again whenever its sources change
     Dev(Dev),
     /// Check a plugin library: its file, its manifest, and how it behaves
@@ -249,7 +240,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let data = cli.data.unwrap_or_else(|| PathBuf::from("switchboard-data"));
     let reply = match cli.command {
         Sub::Receive(receive) => return receive::run(&receive, cli.json),
-        Sub::Serve { listen } => return serve::run(&data, listen),
+        Sub::Serve { listen, safe_mode } => return serve::run(&data, listen, safe_mode),
         Sub::Plugin(Plugin::New { name, kind, dir, api }) => scaffold::new_plugin(&name, kind, &dir, api)?,
         Sub::Plugin(Plugin::Dev(dev)) => return dev::run(dev, &data, cli.json),
         Sub::Plugin(Plugin::Check(check)) => return check::run(&check, cli.json),
@@ -257,7 +248,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Sub::Store(command) => store::run(&data, &command)?,
         Sub::Log(Log::List) => command::log_list(&data)?,
         Sub::Log(Log::Show(query)) => command::log_show(&data, &query)?,
-        other => control::perform(&data, command(other)?)?,
+        other => control::perform(&data, command(other, &data)?)?,
     };
     print(&reply, cli.json)
 }
@@ -271,7 +262,7 @@ fn print(reply: &command::Reply, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::from(reply.exit))
 }
 
-fn command(sub: Sub) -> Result<Command> {
+fn command(sub: Sub, data: &Path) -> Result<Command> {
     Ok(match sub {
         Sub::Emit(emit) => Command::Emit {
             event: emit.event,
@@ -287,12 +278,7 @@ fn command(sub: Sub) -> Result<Command> {
             lang,
         },
         Sub::Triggers => Command::Triggers,
-        Sub::Plugin(Plugin::List) => Command::PluginList,
-        Sub::Plugin(Plugin::Rescan) => Command::PluginRescan,
-        Sub::Plugin(Plugin::Resume { id, number, name }) => {
-            let handler = number.as_deref().map(trigger_number).transpose()?.zip(name);
-            Command::PluginResume { id, handler }
-        }
+        Sub::Plugin(Plugin::Host(command)) => Command::Plugin(command.prepared(data)?),
         Sub::Webhook(Webhook::Add { owner, url, method, settings, events, lang }) => {
             let settings = pairs("--set KEY=VALUE", &settings)?;
             Command::WebhookAdd { owner, url, method, settings, events, language: lang }
@@ -338,7 +324,7 @@ pub(crate) fn pairs(form: &str, values: &[String]) -> Result<BTreeMap<String, St
     values.iter().map(pair).collect()
 }
 
-fn text_argument(option: &str, value: String) -> Result<String> {
+pub(crate) fn text_argument(option: &str, value: String) -> Result<String> {
     if value == "-" {
         let mut text = String::new();
         std::io::stdin()

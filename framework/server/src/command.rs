@@ -1,6 +1,7 @@
 //! What a host can be asked to do, by this process or by another one.
 
 mod bulk;
+mod plugins;
 mod schedules;
 mod show;
 mod tasks;
@@ -16,8 +17,9 @@ use serde_json::{Value, json};
 use switchboard::channel_log::{self, Search};
 use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState, WebhookId};
-use switchboard::{Notification, ResumeError, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
+use switchboard::{Notification, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
 
+pub(crate) use self::plugins::PluginCommand;
 pub(crate) use self::schedules::ScheduleCommand;
 pub(crate) use self::tasks::TaskCommand;
 use self::tasks::task_error;
@@ -41,12 +43,7 @@ pub(crate) enum Command {
         lang: Option<String>,
     },
     Triggers,
-    PluginList,
-    PluginRescan,
-    PluginResume {
-        id: String,
-        handler: Option<(TriggerNumber, String)>,
-    },
+    Plugin(PluginCommand),
     WebhookAdd {
         owner: i64,
         url: String,
@@ -110,6 +107,12 @@ impl Command {
     pub(crate) fn waits(&self) -> bool {
         matches!(self, Self::Emit { wait_seconds: Some(_), .. })
     }
+
+    /// Whether a process that does this on its own opens the plugins. What puts a plugin right must not: the plugin may be
+    /// what ends the process.
+    pub(crate) fn opens_plugins(&self) -> bool {
+        !matches!(self, Self::Plugin(command) if command.is_way_in())
+    }
 }
 
 /// Does a command on an open host.
@@ -124,18 +127,7 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             let rows: Vec<_> = registry.iter().map(|one| show::trigger_json(one)).collect();
             Reply::new(rows, show::triggers(&registry))
         }
-        Command::PluginList | Command::PluginRescan => {
-            let report = if matches!(command, Command::PluginList) { host.plugins() } else { host.rescan() };
-            Reply::new(show::plugins_json(&report), show::plugins(&report, host.data()))
-        }
-        Command::PluginResume { id, handler } => {
-            let handler = handler.as_ref().map(|(number, name)| (*number, name.as_str()));
-            let resumed = host.resume(&id, handler).map_err(|error| {
-                failed(if matches!(error, ResumeError::Store { .. }) { FAILED } else { MISSING }, &error)
-            })?;
-            let rows: Vec<Value> = resumed.iter().map(show::suspension_json).collect();
-            Reply::new(json!({ "plugin": id, "resumed": rows }), show::resumed(&id, &resumed))
-        }
+        Command::Plugin(command) => plugins::execute(host, command),
         Command::WebhookAdd { owner, url, method, settings, events, language } => {
             let draft = WebhookDraft { owner, url, method, settings, events, language };
             let webhook = host.webhooks().add(draft).map_err(webhook_error)?;

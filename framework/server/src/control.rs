@@ -58,7 +58,7 @@ pub(crate) fn perform(data: &Path, command: Command) -> Result<Reply> {
         if let Some(door) = open_door(data)? {
             return door.send(command);
         }
-        match host(data).work_on(work_on).watch(false).open() {
+        match host(data).work_on(work_on).watch(false).safe_mode(!command.opens_plugins()).open() {
             Ok(host) => return command::execute(&host, command),
             Err(OpenError::Store { source: StoreOpenError::InUse { .. } }) if Instant::now() < deadline => {
                 std::thread::park_timeout(PAUSE);

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use switchboard::store::{self, StoreOpenError};
 use switchboard::{OpenError, Switchboard};
 
-use crate::command::{self, Command};
+use crate::command::{self, Command, PluginCommand};
 use crate::control::{self, OpenDoor};
 use crate::{output, serve};
 use build::{Build, Built};
@@ -197,8 +197,8 @@ impl Session {
         written.with_context(|| format!("cannot write `{}`", place.display()))?;
         self.installed = Some(place.clone());
         let reply = match &self.host {
-            Some(own) => command::execute(&own.host, Command::PluginRescan)?,
-            None => control::perform(&self.data, Command::PluginRescan)?,
+            Some(own) => command::execute(&own.host, Command::Plugin(PluginCommand::Rescan))?,
+            None => control::perform(&self.data, Command::Plugin(PluginCommand::Rescan))?,
         };
         let plugins = reply.json["plugins"].as_array().cloned().unwrap_or_default();
         let file = |plugin: &&Value| plugin["file"].as_str().is_some_and(|file| same_file(Path::new(file), &place));
@@ -214,10 +214,10 @@ impl Session {
         if let Some(id) = plugin["id"].as_str() {
             self.tail.follow(id);
         }
-        let event = match (plugin["reason"].as_str(), plugin["id"].as_str()) {
+        let event = match (plugin["reason"].as_str(), plugin["state"].as_str()) {
             (None, _) => "active",
-            (Some(_), None) => "refused",
-            (Some(_), Some(_)) => "old_goes_on",
+            (Some(_), Some("active")) => "old_goes_on",
+            (Some(_), _) => "refused",
         };
         let line = match event {
             "active" => format!("active: {} {} with {} handlers", text("id"), text("version"), plugin["triggers"]),

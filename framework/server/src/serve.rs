@@ -21,9 +21,9 @@ use crate::{exit, output};
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// Runs the host on `data` with its HTTP server on `listen`.
-pub(crate) fn run(data: &Path, listen: SocketAddr) -> Result<ExitCode> {
+pub(crate) fn run(data: &Path, listen: SocketAddr, safe_mode: bool) -> Result<ExitCode> {
     output::keep_from_plugins();
-    let host = Arc::new(control::host(data).open().map_err(control::open_failed)?);
+    let host = Arc::new(control::host(data).safe_mode(safe_mode).open().map_err(control::open_failed)?);
     raise_open_files(host.config().deferred.concurrency);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
@@ -103,9 +103,19 @@ fn greet(host: &Switchboard, address: SocketAddr) {
     output::line(&format!("switchboard is ready on http://{address}"));
     output::line(&format!("data folder: {}", host.data().display()));
     output::line(&format!("plugins: {active} active in {}", host.data().join("plugins").display()));
-    for refused in report.plugins.iter().filter(|plugin| plugin.reason.is_some()) {
-        let reason = refused.reason.as_deref().unwrap_or_default();
-        output::note(&format!("refused {}: {reason}", refused.file.display()));
+    let held = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Held).count();
+    if held > 0 {
+        output::note(&format!("safe mode: {held} plugins are not opened, and their tasks wait"));
+    }
+    for plugin in &report.plugins {
+        let word = match plugin.state {
+            PluginState::Held | PluginState::Disabled => continue,
+            PluginState::Waiting => "waiting",
+            _ => "refused",
+        };
+        if let Some(reason) = &plugin.reason {
+            output::note(&format!("{word} {}: {reason}", plugin.file.display()));
+        }
     }
     for collision in &report.collisions {
         output::note(&format!("collision: {collision}"));

@@ -15,6 +15,14 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file cannot be written.
+    #[error("cannot write configuration file `{path}`: check the rights of its folder and the free space")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file is not TOML.
     #[error("`{path}` line {line}: {reason}")]
     Syntax {

@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     /// Most tasks in memory.
     pub(crate) window: usize,
     /// Whether the inputs of tasks that are done stay readable.
-    pub(crate) keep_inputs: bool,
+    pub(crate) keep_inputs: Arc<AtomicBool>,
     /// Whether tasks that are in the store are worked on, and not only those that are accepted by this host.
     pub(crate) whole_store: bool,
     /// How long things are kept after they have ended.
@@ -46,8 +46,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(config: &crate::config::Config, whole_store: bool) -> Self {
-        let keep_inputs = config.log.mode == crate::config::Mode::Development;
+    pub(crate) fn new(config: &crate::config::Config, keep_inputs: Arc<AtomicBool>, whole_store: bool) -> Self {
         let crate::config::RetentionConfig { done, dead, max_tasks } = config.retention;
         let config = &config.deferred;
         let limits = Limits {
@@ -78,7 +77,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// By which tasks are due.
     pub(super) steady: SteadyClock,
-    pub(super) keep_inputs: bool,
+    pub(super) keep_inputs: Arc<AtomicBool>,
     pub(super) intake: Intake,
     pub(super) outcomes: Outcomes,
     /// The runs of synchronous handlers that go on in threads, which nobody can end.
@@ -151,7 +150,7 @@ impl Deferred {
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             steady: SteadyClock::new(clock.clone(), log.clone()),
-            keep_inputs: settings.keep_inputs,
+            keep_inputs: Arc::clone(&settings.keep_inputs),
             intake: Intake::new(settings.window),
             store,
             work,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl Shared {
         let own = task.schedule.clone().map(RetryPolicy::new);
         let policy = own.as_ref().unwrap_or_else(|| self.retry.of(task.number));
         let after = |delay_ms| self.steady.after(delay_ms);
-        match policy.ending(outcome, attempts, after, fastrand::f64(), self.keep_inputs) {
+        match policy.ending(outcome, attempts, after, fastrand::f64(), self.keep_inputs.load(Ordering::Relaxed)) {
             Ending::Retry { at, reason, hold } => {
                 Ending::Retry { at, reason, hold: hold && self.intake.has_room_to_wait() }
             }

@@ -1,14 +1,48 @@
 //! Files in a plugin folder, before anything is read from them.
 
+use std::collections::BTreeSet;
 use std::env::consts::DLL_EXTENSION;
 use std::fs::{self, FileType, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::Refusal;
+use super::{Folder, Refusal};
+use crate::registry::Tier;
 
 /// Largest library that is read, in bytes.
 const MAX_LIBRARY_BYTES: u64 = 256 << 20;
+
+/// What the name of a file ends with that disables a plugin.
+pub(crate) const MARKER: &str = "disabled";
+
+/// The same inside a folder that is one plugin's own.
+const OWN_MARKER: &str = ".disabled";
+
+/// What the plugin folders hold at one moment. Two looks that compare equal saw the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) files: Vec<(Candidate, Tier)>,
+    /// The files that disable a plugin.
+    pub(crate) markers: BTreeSet<PathBuf>,
+}
+
+impl Look {
+    pub(crate) fn at(folders: &[Folder]) -> Self {
+        let mut look = Self { files: Vec::new(), markers: BTreeSet::new() };
+        for folder in folders {
+            look.files.extend(candidates(&folder.path).into_iter().map(|candidate| (candidate, folder.tier)));
+            let inside = entries(&folder.path).into_iter().filter(|path| path.is_dir()).flat_map(|path| entries(&path));
+            let marks = entries(&folder.path).into_iter().chain(inside).filter(|path| is_marker(path));
+            look.markers.extend(marks);
+        }
+        look
+    }
+}
+
+fn is_marker(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == MARKER)
+        || path.file_name().is_some_and(|name| name == OWN_MARKER)
+}
 
 /// A file that looks like a plugin by its name, and what its folder said of it.
 ///
@@ -79,6 +113,20 @@ impl Candidate {
             Kind::Link => Err(Refusal::NotALibrary("it is a symbolic link: copy the library itself")),
             Kind::Other => Err(Refusal::NotALibrary("it is no regular file")),
         }
+    }
+
+    /// Returns the file that disables this plugin: `FILE.disabled` or `ID.disabled` beside it, or `ID.disabled` and
+    /// `.disabled` where it has a folder of its own.
+    pub(crate) fn marker(&self, id: Option<&str>, markers: &BTreeSet<PathBuf>) -> Option<PathBuf> {
+        let parent = self.path.parent()?;
+        let mut file = self.path.clone().into_os_string();
+        file.push(".");
+        file.push(MARKER);
+        let by_id = id.map(|id| format!("{id}.{MARKER}"));
+        let above = by_id.as_ref().and_then(|name| Some(parent.parent()?.join(name)));
+        let beside = by_id.map(|name| parent.join(name));
+        let own = Some(parent.join(OWN_MARKER));
+        [Some(file.into()), beside, above, own].into_iter().flatten().find(|path| markers.contains(path))
     }
 
     /// Returns the folder of language files beside a library that has a folder of its own.

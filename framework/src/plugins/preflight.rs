@@ -182,6 +182,12 @@ fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
             return Err(bad(format!("its {field} is not one short line of text")));
         }
     }
+    for dependency in &manifest.depends {
+        if let Err(error) = semver::VersionReq::parse(&dependency.version) {
+            let version = dependency.version.escape_debug();
+            return Err(bad(format!("`{version}` says of no version of `{}` that it will do: {error}", dependency.id)));
+        }
+    }
     check_triggers(&manifest.triggers).map_err(bad)
 }
 

@@ -31,15 +31,17 @@ pub struct PluginReport {
     pub file: PathBuf,
     /// Which folder it is in.
     pub tier: Tier,
-    /// Id of the plugin that runs, if one does.
+    /// Id of the plugin that runs; of the one in the file when none does. `None` when the file does not say.
     pub id: Option<String>,
     /// Its version.
     pub version: Option<String>,
     /// Its name for people.
     pub title: Option<String>,
-    /// Whether it answers triggers.
+    /// What the administrator wants: `false` while there is a marker file. Only the administrator changes it.
+    pub enabled: bool,
+    /// What it does.
     pub state: PluginState,
-    /// Why the file was refused. With [`PluginState::Active`] an older generation goes on in place of the file.
+    /// Why it is not active. With [`PluginState::Active`] an older generation goes on in place of the file.
     pub reason: Option<String>,
     /// How many minicomponents it has.
     pub triggers: usize,
@@ -49,15 +51,41 @@ fn lossily<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
     serializer.collect_str(&path.display())
 }
 
-/// Whether a plugin answers triggers.
+/// What a plugin does, which need not be what the administrator wants of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum PluginState {
-    /// It does.
+    /// It answers triggers.
     Active,
-    /// It does not; the reason says why.
+    /// The administrator has disabled it. It is not opened.
+    Disabled,
+    /// It is opened as soon as the plugins that it needs are active.
+    Waiting,
+    /// The host runs in safe mode, in which no plugin is opened.
+    Held,
+    /// It cannot be used; the reason says why.
     Refused,
+}
+
+impl PluginState {
+    /// Returns the name of the state, as JSON has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl std::fmt::Display for PluginState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// Why a file in a plugin folder is not used.
@@ -148,6 +176,25 @@ pub enum Refusal {
         /// The other file.
         holder: PathBuf,
     },
+    /// The administrator has disabled the plugin.
+    #[error("disabled: `switchboard plugin enable`, or remove `{}`", marker.display())]
+    Disabled {
+        /// The file that says so.
+        marker: PathBuf,
+    },
+    /// No plugin is opened.
+    #[error("the host runs in safe mode: start it without --safe-mode to use the plugin")]
+    SafeMode,
+    /// A plugin that this one cannot do without is not active.
+    #[error("needs plugin `{needed}` {version}, {found}")]
+    Dependency {
+        /// The other plugin.
+        needed: String,
+        /// Which of its versions will do.
+        version: String,
+        /// What there is, and what to do.
+        found: String,
+    },
     /// The private copy cannot be written.
     #[error("no private copy can be written to `{}` ({reason}): check the folder's rights and free space", path.display())]
     Copy {
@@ -178,6 +225,16 @@ pub enum Refusal {
 const MAX_REASON_BYTES: usize = 2 << 10;
 
 impl Refusal {
+    /// Returns the state of a plugin that does not run for this reason.
+    pub(super) fn state(&self) -> PluginState {
+        match self {
+            Self::Disabled { .. } => PluginState::Disabled,
+            Self::SafeMode => PluginState::Held,
+            Self::Dependency { .. } => PluginState::Waiting,
+            _ => PluginState::Refused,
+        }
+    }
+
     /// Returns the reason in one line that is safe to show.
     pub(super) fn shown(&self) -> String {
         let reason = self.to_string();

@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
         let value = match &self.options.settings {
             Some(settings) => settings.get(&*head.key).cloned(),
-            None => self.run.core.config.plugin_setting(&self.minicomponent.plugin, &head.key),
+            None => self.run.core.live.plugin_setting(&self.minicomponent.plugin, &head.key),
         };
         Ok(found(value.map(String::into_bytes)))
     }

@@ -10,7 +10,8 @@ use crate::activation::HostActivation;
 use crate::channel_log::ChannelLog;
 use crate::core::Core;
 use crate::dispatcher::CHANNEL;
-use crate::plugins::{PluginReport, PluginState, Plugins};
+use crate::live;
+use crate::plugins::{Look, PluginReport, PluginState, Plugins};
 use crate::registry::{Collision, Minicomponent, Registry};
 
 /// How often the plugin folders are looked at. A look costs a few microseconds per file.
@@ -33,20 +34,23 @@ impl PluginsOfHost {
         self.lock().report()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Plugins> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Plugins> {
         self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rescans the folders, swaps the registry whole, and tells the log what changed.
     pub(super) fn rescan(&self, core: &Arc<Core>) {
-        let mut plugins = self.lock();
+        self.rescan_locked(core, &mut self.lock());
+    }
+
+    /// The same for somebody who changes the folders while nobody else may look at them.
+    pub(super) fn rescan_locked(&self, core: &Arc<Core>, plugins: &mut Plugins) {
         let before = plugins.report();
         let folders = plugins.folders().to_vec();
         plugins.rescan(&HostActivation { core, folders: &folders });
         let all = self.built_ins.iter().chain(plugins.minicomponents()).cloned().collect();
         let old = core.registry.swap(Arc::new(Registry::new(all)));
         tell(&core.log, &before, &plugins.report(), new_collisions(core, &old), self.told);
-        drop(plugins);
         if let Some(deferred) = core.deferred.get() {
             deferred.plugins_changed();
         }
@@ -72,7 +76,16 @@ fn tell(
             (Some(reason), PluginState::Refused) => {
                 log::error!(logger: log, target: CHANNEL, file = file, reason = reason; "plugin refused");
             }
-            (Some(reason), _) => {
+            (Some(reason), PluginState::Waiting) => {
+                log::warn!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
+                    "plugin waits for another one");
+            }
+            (Some(_), PluginState::Disabled | PluginState::Held) if !everything => {}
+            (Some(reason), PluginState::Disabled | PluginState::Held) => {
+                log::info!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
+                    "plugin not opened");
+            }
+            (Some(reason), PluginState::Active) => {
                 log::error!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
                     "new version refused, the old one goes on");
             }
@@ -106,11 +119,19 @@ impl Watch {
         let (core, plugins) = (Arc::downgrade(core), Arc::clone(plugins));
         let thread = std::thread::Builder::new().name("switchboard-plugins".into()).spawn(move || {
             let folders = plugins.lock().folders().to_vec();
-            let mut seen = Plugins::look(&folders);
+            let mut seen = Look::at(&folders);
             // Something may have changed between the first scan and this first look.
             let mut changed = true;
+            let file_state = || core.upgrade().map(|core| core.live.file_state());
+            let mut configured = file_state();
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
-                let now = Plugins::look(&folders);
+                let state = file_state();
+                if state != configured {
+                    configured = state;
+                    let Some(core) = core.upgrade() else { return };
+                    live::reload_changed(&core);
+                }
+                let now = Look::at(&folders);
                 // A file is touched only when two looks in a row saw the same: until then it may be half a copy.
                 if now != seen {
                     seen = now;

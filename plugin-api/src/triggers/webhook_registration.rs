@@ -152,6 +152,24 @@ pub enum FieldFormat {
     Unknown,
 }
 
+impl FieldFormat {
+    /// Returns the name of the format as JSON has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Input => "input",
+            Self::Password => "password",
+            Self::Area => "area",
+            Self::Html => "html",
+            Self::Select => "select",
+            Self::Number => "number",
+            Self::Url => "url",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// One choice of a select.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -70,8 +70,7 @@ pub(super) fn plugins(report: &LoadReport, data: &Path) -> String {
         let suspended = report.suspended.iter().filter(|one| Some(&one.plugin) == plugin.id.as_ref()).count();
         let state = match plugin.state {
             PluginState::Active if suspended > 0 => format!("active, {suspended} suspended"),
-            PluginState::Active => "active".to_owned(),
-            _ => "refused".to_owned(),
+            state => state.to_string(),
         };
         let dash = || "-".to_owned();
         vec![
