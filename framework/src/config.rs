@@ -161,6 +161,9 @@ pub struct RetentionConfig {
     /// How long dead tasks are kept; `1m` to `3650d`, default `30d`.
     #[serde(deserialize_with = "duration::one")]
     pub dead: Duration,
+    /// How long an idempotency key keeps an event from being announced a second time; `1m` to `30d`, default `1d`.
+    #[serde(deserialize_with = "duration::one")]
+    pub idempotency_keys: Duration,
     /// Most tasks that have ended; 0 to 100000000, default 1000000. When there are more, the first to end go.
     pub max_tasks: u64,
 }
@@ -168,7 +171,8 @@ pub struct RetentionConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
-        Self { done: Duration::from_secs(7 * DAY), dead: Duration::from_secs(30 * DAY), max_tasks: 1_000_000 }
+        let days = |days| Duration::from_secs(days * DAY);
+        Self { done: days(7), dead: days(30), idempotency_keys: days(1), max_tasks: 1_000_000 }
     }
 }
 

@@ -200,5 +200,6 @@ fn report_failure(minicomponent: &Minicomponent, core: &Core, error: &PluginErro
         error = error.to_string();
         "handler failed"
     );
+    core.metrics.failed(&minicomponent.plugin, error);
     suspension::judge(core, minicomponent, error);
 }

@@ -6,6 +6,7 @@
 
 mod call;
 mod error;
+mod once;
 mod outbox;
 mod services;
 
@@ -228,6 +229,7 @@ pub struct Notification {
     event: String,
     data: String,
     owner: Option<OwnerId>,
+    idempotency_key: Option<String>,
 }
 
 impl Notification {
@@ -238,19 +240,46 @@ impl Notification {
     /// When `data` cannot be written as JSON. That it is an object, and not too large, is checked when it is announced.
     pub fn new(event: impl Into<String>, data: &impl Serialize) -> Result<Self, AnnounceError> {
         let data = serde_json::to_string(data).map_err(|source| AnnounceError::Json { source })?;
-        Ok(Self { event: event.into(), data, owner: None })
+        Ok(Self { event: event.into(), data, owner: None, idempotency_key: None })
     }
 
     /// Returns a notification whose properties are JSON text already; numbers are sent digit by digit as written.
     #[must_use]
     pub fn from_json(event: impl Into<String>, data: impl Into<String>) -> Self {
-        Self { event: event.into(), data: data.into(), owner: None }
+        Self { event: event.into(), data: data.into(), owner: None, idempotency_key: None }
     }
 
     /// Sets the owner of the subject that the event is about, when it is not the run's.
     #[must_use]
     pub fn owner(mut self, owner: i64) -> Self {
         self.owner = Some(OwnerId(owner));
+        self
+    }
+
+    /// Gives the event an idempotency key: 1 to 255 printable ASCII characters, such as the id of the booking and what
+    /// happened to it. Announced again under the same key for the same owner within `retention.idempotency_keys` (a day by
+    /// default), an event with the same content is not announced, and has the id of the first; one with another content is
+    /// refused. So an application that did not hear the answer may ask again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use switchboard::{Notification, Switchboard};
+    ///
+    /// let switchboard = Switchboard::open("switchboard-data")?;
+    /// let mut ids = Vec::new();
+    /// for _ in 0..2 {
+    ///     let mut run = switchboard.run().owner(62).start();
+    ///     let added = Notification::from_json("booking_added", r#"{"contract_uid": 41}"#);
+    ///     run.announce(added.idempotency_key("booking-41-added"))?;
+    ///     ids.push(run.finish()?.events[0].id.clone());
+    /// }
+    /// assert_eq!(ids[0], ids[1]); // one event, delivered once
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
         self
     }
 }
@@ -403,11 +432,15 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// When the event's name is not usable, or its properties are no JSON object or larger than 256 KiB.
+    /// When the event's name is not usable, or its properties are no JSON object or larger than 256 KiB; when its
+    /// idempotency key belongs to an event with another content, or the store cannot say.
     pub fn announce(&mut self, notification: Notification) -> Result<EventId, AnnounceError> {
         let owner = notification.owner.unwrap_or(self.state.subject.owner);
         let event = webhooks::event::build(&self.state, &notification.event, &notification.data, owner)?;
-        Ok(self.state.with_outbox(|outbox| outbox.announce(event)))
+        match &notification.idempotency_key {
+            Some(key) => once::announce(&self.state, event, key),
+            None => Ok(self.state.with_outbox(|outbox| outbox.announce(event))),
+        }
     }
 
     /// Announces an event under an id that it has already.
@@ -423,7 +456,8 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// When the store cannot take the events. Nothing of this run was accepted then.
+    /// When the store cannot take the events, or one of their idempotency keys was used meanwhile for another content.
+    /// Nothing of this run was accepted then.
     pub fn finish(mut self) -> Result<Finished, FinishError> {
         self.finished = true;
         finish(&self.state)
@@ -458,7 +492,7 @@ pub(crate) fn finish(state: &Arc<RunState>) -> Result<Finished, FinishError> {
         tell(state, AfterRun::NUMBER, &end)?;
     }
     tell(state, EndOfRun::NUMBER, &RunEnd::from_outbox(state, 0))?;
-    outbox::commit(state).map_err(|source| FinishError::Store { source })
+    outbox::commit(state)
 }
 
 /// Most rounds of 99994 in one run.

@@ -11,6 +11,7 @@ mod care;
 mod contradictions;
 mod error;
 mod export_file;
+mod idempotency_store;
 mod lock;
 mod new_file;
 mod policy_store;
@@ -37,16 +38,17 @@ pub use bulk_store::BulkStore;
 pub use care::{Care, Records, Retention};
 pub use error::{StoreError, StoreOpenError};
 pub use export_file::{TransferError, export, import};
+pub use idempotency_store::IdempotencyStore;
 pub use lock::holder;
 pub use policy_store::PolicyStore;
 pub use receipt::Receipt;
 pub(crate) use record::Became;
 pub use record::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
-    Event, EventId, KeyCounts, KeyPolicy, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask, NewWebhook, NotABulkAction,
-    NotAPriority, NotAState, NotATimestamp, OwnerId, PluginValue, Priority, Rate, Record, Recovered, Schedule, Started,
-    StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook,
-    WebhookId,
+    Event, EventId, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask,
+    NewWebhook, NotABulkAction, NotAPriority, NotAState, NotATimestamp, OwnerId, PluginValue, Priority, Rate, Record,
+    Recovered, Schedule, Started, StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState,
+    TaskTemplate, Timestamp, Unique, Webhook, WebhookId,
 };
 pub use schedule_store::ScheduleStore;
 pub use sqlite::SqliteStore;
@@ -124,7 +126,9 @@ pub enum Change {
 /// A durable store.
 ///
 /// The operations that return a [`Receipt`] may be called from any thread, and many at once share one commit.
-pub trait Store: TaskStore + WebhookStore + PluginValueStore + ScheduleStore + BulkStore + PolicyStore + Care {
+pub trait Store:
+    TaskStore + IdempotencyStore + WebhookStore + PluginValueStore + ScheduleStore + BulkStore + PolicyStore + Care
+{
     /// Returns the channel that says what others did to the store. It is for one who listens.
     fn changes(&self) -> Receiver<Change>;
     /// Writes what is waiting, gives back what this host holds, and closes the store. Later operations fail with

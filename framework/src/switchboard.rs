@@ -26,13 +26,14 @@ use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::language::{LanguageError, Languages};
 use crate::live::{self, Live};
+use crate::metrics::{self, Metrics, MetricsReport};
 use crate::outbox::{Outbox, Relay};
 use crate::plugins::{Folder, LoadReport, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
 use crate::runtime::AsyncRuntime;
 use crate::schedules::Schedules;
-use crate::store::{self, CRASH_LIMIT, StoreOpenError};
+use crate::store::{self, CRASH_LIMIT, StoreError, StoreOpenError};
 use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
 use crate::webhooks::{Watcher, Webhooks};
@@ -213,6 +214,7 @@ impl Switchboard {
             store,
             registry: ArcSwap::default(),
             runtime: handle,
+            metrics: Metrics::default(),
             deferred: OnceLock::new(),
         });
         let mut switchboard = Self {
@@ -360,6 +362,24 @@ impl Switchboard {
     #[must_use]
     pub fn schedules(&self) -> Schedules<'_> {
         Schedules::new(&self.core)
+    }
+
+    /// Returns numbers about what the host does, for a monitoring system.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let switchboard = switchboard::Switchboard::open("switchboard-data")?;
+    /// let metrics = switchboard.metrics()?;
+    /// println!("{} attempts in flight, {} tasks ready", metrics.in_flight, metrics.tasks.ready);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn metrics(&self) -> Result<MetricsReport, StoreError> {
+        metrics::report(&self.core)
     }
 
     /// Returns the bulk operations on tasks.

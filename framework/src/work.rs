@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::deferred::{Ending, Outcome, Work};
 use crate::dispatcher;
 use crate::error::Chain;
+use crate::metrics::Attempted;
 use crate::registry::{Minicomponent, Registry};
 use crate::run::{self, CallOptions, Exchange, OwnedCall, RunState, Subject};
 use crate::store::{AttemptResult, Started};
@@ -109,6 +110,17 @@ impl Work for TaskWork {
 
     fn ended(&self, started: &Started, written: &AttemptResult, ending: &Ending) {
         if let Some(core) = self.0.upgrade() {
+            let task = &started.task;
+            let registry = core.registry.load();
+            let handler = TriggerNumber::checked(task.number).and_then(|number| registry.handler(number, &task.name));
+            core.metrics.attempted(&Attempted {
+                plugin: handler.map_or("none", |handler| &handler.plugin),
+                mode: if task.replay_of.is_some() { "replay" } else { "deferred" },
+                written,
+                ending,
+                started_at: started.started_at,
+                accepted_at: (task.attempts == 1).then_some(task.created_at.max(task.run_at)),
+            });
             delivery::ended(&core, started, written, ending);
         }
     }

@@ -24,6 +24,7 @@ mod isolation;
 mod library;
 mod many;
 mod methods;
+mod once;
 mod outbox;
 mod plugin_check;
 mod plugin_dev;

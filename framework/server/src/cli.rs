@@ -103,6 +103,9 @@ struct Emit {
     /// Task of the host application that caused the event
     #[arg(long, value_name = "T")]
     task: Option<String>,
+    /// Announce the event once, however often it is asked for under this key within a day
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// Return when the deliveries are done, dead or waiting for another try
     #[arg(long)]
     wait: bool,
@@ -269,6 +272,7 @@ fn command(sub: Sub, data: &Path) -> Result<Command> {
             owner: emit.owner,
             data: text_argument("--data", emit.data)?,
             task: emit.task,
+            idempotency_key: emit.idempotency_key,
             wait_seconds: emit.wait.then_some(emit.timeout),
         },
         Sub::Trigger { number, name, payload, lang } => Command::Trigger {

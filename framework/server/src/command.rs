@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use switchboard::channel_log::{self, Search};
 use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState, WebhookId};
-use switchboard::{Notification, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
+use switchboard::{AnnounceError, FinishError, Notification, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
 
 pub(crate) use self::plugins::PluginCommand;
 pub(crate) use self::schedules::ScheduleCommand;
@@ -34,6 +34,8 @@ pub(crate) enum Command {
         owner: i64,
         data: String,
         task: Option<String>,
+        #[serde(default)]
+        idempotency_key: Option<String>,
         wait_seconds: Option<u64>,
     },
     Trigger {
@@ -118,8 +120,12 @@ impl Command {
 /// Does a command on an open host.
 pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
     match command {
-        Command::Emit { event, owner, data, task, wait_seconds } => {
-            emit(host, Notification::from_json(event, data).owner(owner), task, wait_seconds.map(Duration::from_secs))
+        Command::Emit { event, owner, data, task, idempotency_key, wait_seconds } => {
+            let mut notification = Notification::from_json(event, data).owner(owner);
+            if let Some(key) = idempotency_key {
+                notification = notification.idempotency_key(key);
+            }
+            emit(host, notification, task, wait_seconds.map(Duration::from_secs))
         }
         Command::Trigger { number, name, payload, lang } => trigger(host, number, name.as_deref(), &payload, lang),
         Command::Triggers => {
@@ -175,8 +181,11 @@ fn emit(host: &Switchboard, notification: Notification, task: Option<String>, wa
         run = run.task(task);
     }
     let mut run = run.start();
-    run.announce(notification).map_err(|error| failed(USAGE, &error))?;
-    let finished = run.finish().map_err(|error| failed(FAILED, &error))?;
+    run.announce(notification)
+        .map_err(|error| failed(if matches!(error, AnnounceError::Store { .. }) { FAILED } else { USAGE }, &error))?;
+    let finished = run
+        .finish()
+        .map_err(|error| failed(if matches!(error, FinishError::KeyTaken { .. }) { USAGE } else { FAILED }, &error))?;
     let Some(event) = finished.events.into_iter().next() else {
         return Err(CommandFailed { code: FAILED, message: "the event was not accepted".into() }.into());
     };

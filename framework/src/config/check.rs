@@ -27,6 +27,9 @@ const MAX_SCHEDULE_SUM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Longest time for which something that has ended is kept.
 const MAX_AGE: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
+/// Longest time for which an idempotency key is kept.
+const MAX_KEY_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Reads `text` of the file `path`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let source = Source { text, path };
@@ -161,6 +164,7 @@ impl Source<'_> {
             ("deferred.grace", outside_time(deferred.grace, seconds(0)..=seconds(600))),
             ("retention.done", outside_time(config.retention.done, seconds(60)..=MAX_AGE)),
             ("retention.dead", outside_time(config.retention.dead, seconds(60)..=MAX_AGE)),
+            ("retention.idempotency_keys", outside_time(config.retention.idempotency_keys, seconds(60)..=MAX_KEY_AGE)),
             ("retention.max_tasks", outside(config.retention.max_tasks, 0..=100_000_000)),
             ("loading.timeout", outside_time(config.loading.timeout, seconds(1)..=seconds(600))),
             (

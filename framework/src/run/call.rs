@@ -192,9 +192,11 @@ impl<'a> Call<'a> {
         let (url, confidential) = (masked(&head.url), head.confidential);
         let headers = webhooks::delivery::stamped(head.headers, &self.run.core.clock);
         let request = Request { headers, body, ..Request::new(&head.method, &head.url, timeout) };
+        let sent_bytes = request.body.len();
         let (core, exchanges) = (Arc::clone(&self.run.core), self.options.exchanges.clone());
         Ok(async move {
             let Sent { result, trace, .. } = core.egress.send(request).await;
+            core.metrics.exchanged(sent_bytes, result.as_ref().map_or(0, |response| response.body.len()));
             if let Some(exchanges) = exchanges {
                 let exchange = exchange(url, confidential, &result, trace);
                 exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);

@@ -3,7 +3,7 @@
 use switchboard_plugin_api::{PluginError, TriggerNumber};
 use thiserror::Error;
 
-use crate::store::StoreError;
+use crate::store::{EventId, StoreError};
 
 /// Why a trigger could not be fired, or why its one handler failed.
 #[derive(Debug, Error)]
@@ -58,5 +58,15 @@ pub enum FinishError {
     Store {
         /// Why.
         source: StoreError,
+    },
+    /// Another event was announced under an idempotency key of the run, while the run went on.
+    #[error(
+        "the idempotency key `{key}` belongs to the event `{event}`, which says something else; no event of this run was accepted"
+    )]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// The event that was announced first.
+        event: EventId,
     },
 }

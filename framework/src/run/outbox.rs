@@ -4,14 +4,30 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::RunState;
-use crate::store::{Acceptance, EventId, NewEvent, NewTask, StoreError, TaskId, Timestamp, WebhookId};
+use super::{FinishError, RunState};
+use crate::store::{
+    self, Acceptance, EventId, IdempotencyKey, Keyed, NewEvent, StoreError, TaskFilter, TaskId, Timestamp, WebhookId,
+};
 use crate::webhooks::{self, Planned};
 
 /// One announced event and what is to be done about it.
 struct Entry {
     event: NewEvent,
     planned: Option<Vec<Planned>>,
+    /// The idempotency key under which it is announced.
+    key: Option<IdempotencyKey>,
+    /// Whether it was announced before, under this id.
+    known: bool,
+}
+
+impl Entry {
+    fn new(event: NewEvent) -> Self {
+        Self { event, planned: None, key: None, known: false }
+    }
+
+    fn planned(&self) -> &[Planned] {
+        self.planned.as_deref().unwrap_or_default()
+    }
 }
 
 /// The announced events of a run, each once, in order.
@@ -31,16 +47,36 @@ impl Outbox {
             return entry.event.id.clone();
         }
         let id = event.id.clone();
-        self.entries.push(Entry { event, planned: None });
+        self.entries.push(Entry::new(event));
         id
     }
 
+    /// Takes an event under a key.
+    pub(crate) fn announce_under(&mut self, event: NewEvent, key: IdempotencyKey) -> EventId {
+        let id = event.id.clone();
+        self.entries.push(Entry { key: Some(key), ..Entry::new(event) });
+        id
+    }
+
+    /// Takes an event that was announced before: nobody is told of it.
+    pub(crate) fn announce_known(&mut self, event: NewEvent) {
+        if !self.entries.iter().any(|entry| entry.event.id == event.id) {
+            self.entries.push(Entry { known: true, ..Entry::new(event) });
+        }
+    }
+
+    /// Returns what was announced in this run under the same key.
+    pub(crate) fn under_key(&self, key: &IdempotencyKey) -> Option<IdempotencyKey> {
+        let mut keys = self.entries.iter().filter_map(|entry| entry.key.as_ref());
+        keys.find(|one| (one.owner, &one.key) == (key.owner, &key.key)).cloned()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.iter().all(|entry| entry.known)
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &NewEvent> {
-        self.entries.iter().map(|entry| &entry.event)
+        self.entries.iter().filter(|entry| !entry.known).map(|entry| &entry.event)
     }
 
     /// Sets what is to be done about an event. The first to say so decides.
@@ -79,7 +115,9 @@ pub struct AnnouncedEvent {
     pub id: EventId,
     /// Its name.
     pub name: String,
-    /// The deferred tasks that will deliver it.
+    /// Whether it was announced before, under the same idempotency key: nothing new was accepted.
+    pub known: bool,
+    /// The deferred tasks that deliver it.
     pub tasks: Vec<AcceptedTask>,
     /// The deliveries that were made at once.
     pub immediate: Vec<ImmediateResult>,
@@ -112,38 +150,76 @@ pub struct ImmediateResult {
 }
 
 /// Commits the outbox in one durable step, hands the tasks to the scheduler and performs the immediate deliveries.
-pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, StoreError> {
-    let entries = state.with_outbox(|outbox| std::mem::take(&mut outbox.entries));
-    if entries.is_empty() {
-        return Ok(Finished::default());
-    }
+pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
+    let failed = |source| FinishError::Store { source };
+    let mut entries = state.with_outbox(|outbox| std::mem::take(&mut outbox.entries));
     let now = Timestamp(state.core.clock.now());
-    let mut acceptance = Acceptance::default();
-    let mut task_counts = Vec::with_capacity(entries.len());
-    for entry in &entries {
-        let tasks = entry.planned.iter().flatten().filter_map(|planned| planned.task(&entry.event, now));
-        let before = acceptance.tasks.len();
-        acceptance.tasks.extend(tasks);
-        task_counts.push(acceptance.tasks.len() - before);
-        acceptance.events.push(entry.event.clone());
+    let tasks = loop {
+        let (acceptance, keys) = acceptance(&entries, now);
+        if acceptance.events.is_empty() {
+            break Vec::new();
+        }
+        match state.core.accept_keyed(acceptance, keys, now).map_err(failed)? {
+            Keyed::Accepted(tasks) => break tasks,
+            Keyed::Known(known) => recognise(&mut entries, known)?,
+        }
+    };
+    let mut tasks = tasks.into_iter();
+    let mut events = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let tasks = if entry.known {
+            deliveries(state, &entry.event.id).map_err(failed)?
+        } else {
+            let webhooks =
+                entry.planned().iter().filter(|planned| !planned.immediate).map(|planned| planned.webhook.id);
+            webhooks.zip(&mut tasks).map(|(webhook, task)| AcceptedTask { id: task.head.id, webhook }).collect()
+        };
+        state.core.metrics.announced(entry.known);
+        events.push(AnnouncedEvent {
+            known: entry.known,
+            tasks,
+            immediate: webhooks::delivery::deliver_immediately(state, &entry.event, entry.planned()),
+            id: entry.event.id,
+            name: entry.event.name,
+        });
     }
-    let webhooks: Vec<Option<WebhookId>> = acceptance.tasks.iter().map(|task: &NewTask| task.webhook).collect();
-    let tasks = state.core.accept(acceptance)?;
-    let mut accepted = tasks
-        .iter()
-        .zip(webhooks)
-        .filter_map(|(task, webhook)| Some(AcceptedTask { id: task.head.id, webhook: webhook? }))
-        .collect::<Vec<_>>()
-        .into_iter();
-    let events = entries.into_iter().zip(task_counts).map(|(entry, count)| AnnouncedEvent {
-        tasks: accepted.by_ref().take(count).collect(),
-        immediate: webhooks::delivery::deliver_immediately(
-            state,
-            &entry.event,
-            entry.planned.as_deref().unwrap_or(&[]),
-        ),
-        id: entry.event.id,
-        name: entry.event.name,
-    });
-    Ok(Finished { events: events.collect() })
+    Ok(Finished { events })
 }
+
+/// Returns what has to be accepted, with the tasks in the order of the events.
+fn acceptance(entries: &[Entry], now: Timestamp) -> (Acceptance, Vec<IdempotencyKey>) {
+    let mut acceptance = Acceptance::default();
+    let mut keys = Vec::new();
+    for entry in entries.iter().filter(|entry| !entry.known) {
+        acceptance.tasks.extend(entry.planned().iter().filter_map(|planned| planned.task(&entry.event, now)));
+        acceptance.events.push(entry.event.clone());
+        keys.extend(entry.key.clone());
+    }
+    (acceptance, keys)
+}
+
+/// Takes note of events that somebody else has announced meanwhile under the same keys.
+fn recognise(entries: &mut [Entry], known: Vec<IdempotencyKey>) -> Result<(), FinishError> {
+    for first in known {
+        let is_its = |key: &IdempotencyKey| (key.owner, &key.key) == (first.owner, &first.key);
+        let entry = entries.iter_mut().find(|entry| entry.key.as_ref().is_some_and(is_its));
+        let Some(entry) = entry else { continue };
+        if entry.key.as_ref().is_some_and(|key| key.fingerprint != first.fingerprint) {
+            return Err(FinishError::KeyTaken { key: first.key, event: first.event });
+        }
+        entry.event.id = first.event;
+        (entry.known, entry.planned) = (true, None);
+    }
+    Ok(())
+}
+
+/// Returns the tasks that deliver an event that was accepted before.
+fn deliveries(state: &RunState, event: &EventId) -> Result<Vec<AcceptedTask>, StoreError> {
+    let filter = TaskFilter { event: Some(event.clone()), limit: MOST_DELIVERIES, ..TaskFilter::default() };
+    let tasks: Vec<store::Task> = state.core.store.tasks(&filter)?;
+    let deliveries = tasks.into_iter().filter(|task| task.replay_of.is_none());
+    Ok(deliveries.filter_map(|task| Some(AcceptedTask { id: task.id, webhook: task.webhook? })).collect())
+}
+
+/// Most tasks that are named of an event that was accepted before.
+const MOST_DELIVERIES: u32 = 10_000;

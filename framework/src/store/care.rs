@@ -7,7 +7,8 @@ use super::{Receipt, Record, StoreError, Timestamp, sealed};
 /// What is too old or too much to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Done tasks, events without tasks and immediate deliveries that ended before this time go.
+    /// Done tasks, events without tasks, immediate deliveries that ended before this time, and idempotency keys that expired
+    /// before it, go.
     pub done_before: Timestamp,
     /// Dead tasks that ended before this time go.
     pub dead_before: Timestamp,

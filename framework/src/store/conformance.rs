@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 
 use super::{
-    Acceptance, AcceptedTask, AttemptResult, Ending, EventId, KeyCounts, KeyPolicy, Lane, Lease, NewEvent, NewTask,
-    NewWebhook, OwnerId, Priority, Rate, Store, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Unique, WebhookId,
+    Acceptance, AcceptedTask, AttemptResult, Ending, EventId, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, Lease,
+    NewEvent, NewTask, NewWebhook, OwnerId, Priority, Rate, Retention, Store, TaskFilter, TaskHead, TaskId, TaskState,
+    Timestamp, Unique, WebhookId,
 };
 use crate::store::record::Move;
 
@@ -39,6 +40,7 @@ const CASES: &[Case] = &[
     ("the options of a task are kept", options),
     ("many threads get ids of their own", many_threads),
     ("tasks are listed by state, webhook and event, in pages", listing),
+    ("an event is accepted once under an idempotency key, until that expires", keyed),
     ("an event goes to its owner's webhooks and to the site's", webhooks_for),
     ("removing a webhook ends its tasks", removal),
     ("a plugin's values are its own and expire", plugin_values),
@@ -470,6 +472,44 @@ fn webhook(owner: i64) -> NewWebhook {
         settings: BTreeMap::from([("basic_password".into(), "p&<>\"'é".into())]),
         events: vec!["booking_added".into()],
     }
+}
+
+pub(super) fn idempotency_key(owner: i64, key: &str, event: &NewEvent, expires_at: i64) -> IdempotencyKey {
+    IdempotencyKey {
+        owner: OwnerId(owner),
+        key: key.into(),
+        event: event.id.clone(),
+        fingerprint: vec![0, 159, 146, 150],
+        expires_at: Timestamp(expires_at),
+    }
+}
+
+fn keyed(store: &dyn Store) {
+    let accept = |keys: Vec<IdempotencyKey>, event: &NewEvent, now| {
+        let acceptance = Acceptance { events: vec![event.clone()], tasks: vec![task(event, None)] };
+        store.accept_keyed(acceptance, keys, Timestamp(now)).wait().unwrap()
+    };
+    let [first, other, third, fourth] = ["a"; 4].map(event);
+    let key = idempotency_key(62, "k", &first, 100);
+    let Keyed::Accepted(tasks) = accept(vec![key.clone()], &first, 10) else { panic!("the key was free") };
+    assert_eq!((tasks.len(), tasks[0].held), (1, true));
+    assert_eq!(store.idempotency_key(OwnerId(62), "k", Timestamp(99)).unwrap(), Some(key.clone()));
+    let again = [idempotency_key(62, "k", &other, 200), idempotency_key(62, "free", &other, 200)];
+    assert_eq!(accept(again.to_vec(), &other, 99), Keyed::Known(vec![key]));
+    assert!(store.event(&other.id).unwrap().is_none(), "all or nothing");
+    assert_eq!(store.idempotency_key(OwnerId(62), "free", Timestamp(99)).unwrap(), None);
+    let of_another = idempotency_key(7, "k", &third, 100);
+    assert!(matches!(accept(vec![of_another.clone()], &third, 99), Keyed::Accepted(_)));
+    assert_eq!(store.idempotency_key(OwnerId(62), "k", Timestamp(100)).unwrap(), None, "it has expired");
+    let replaced = idempotency_key(62, "k", &fourth, 300);
+    assert!(matches!(accept(vec![replaced.clone()], &fourth, 100), Keyed::Accepted(_)));
+    assert_eq!(store.idempotency_key(OwnerId(62), "k", Timestamp(100)).unwrap(), Some(replaced));
+    assert_eq!(ids_in(store, TaskState::Ready).len(), 3);
+    let keep_all = Retention { done_before: Timestamp(0), dead_before: Timestamp(0), max_ended: u64::MAX };
+    let before = |at| Retention { done_before: Timestamp(at), ..keep_all };
+    assert_eq!(store.prune(before(100), 10).wait().unwrap(), 0, "not yet");
+    assert_eq!(store.prune(before(101), 10).wait().unwrap(), 1);
+    assert_eq!(store.idempotency_key(OwnerId(7), "k", Timestamp(0)).unwrap(), None);
 }
 
 fn webhooks_for(store: &dyn Store) {

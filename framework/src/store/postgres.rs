@@ -8,6 +8,7 @@ mod bulk;
 mod care;
 mod change;
 mod hosts;
+mod idempotency;
 mod listen;
 mod policy;
 mod read;

@@ -7,6 +7,7 @@ mod bulk;
 mod care;
 #[cfg(test)]
 mod earlier;
+mod idempotency;
 mod log_file;
 mod policy;
 mod prune;

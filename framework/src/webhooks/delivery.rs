@@ -9,6 +9,7 @@ use super::{CHANNEL, Planned};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome};
+use crate::metrics::Attempted;
 use crate::run::{CallOptions, Exchange, ImmediateResult, RunState};
 use crate::store::{Attempt, AttemptResult, NewEvent, Started, Timestamp, Webhook};
 
@@ -113,16 +114,21 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
             "an immediate delivery cannot be written down");
     }
     let line = Line { event: &event.name, webhook, task: None, attempt: 1, started_at };
-    log_ending(
-        core,
-        &line,
-        &written,
-        &if outcome.result.is_ok() {
-            Ending::Done { keep_input: true }
-        } else {
-            Ending::Dead { reason: written.outcome.clone() }
-        },
-    );
+    let ending = if outcome.result.is_ok() {
+        Ending::Done { keep_input: true }
+    } else {
+        Ending::Dead { reason: written.outcome.clone() }
+    };
+    let handler = run.registry.handler(ImmediateDelivery::NUMBER, &webhook.method);
+    core.metrics.attempted(&Attempted {
+        plugin: handler.map_or("none", |handler| &handler.plugin),
+        mode: "immediate",
+        written: &written,
+        ending: &ending,
+        started_at,
+        accepted_at: Some(event.at),
+    });
+    log_ending(core, &line, &written, &ending);
     ImmediateResult {
         webhook: webhook.id,
         delivered: outcome.result.is_ok(),

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::run::RunState;
-use crate::store::{EventId, NewEvent, OwnerId, Timestamp};
+use crate::store::{EventId, NewEvent, OwnerId, StoreError, Timestamp};
 
 pub(crate) use switchboard_plugin_api::protocol::MAX_EVENT_BODY_BYTES as MAX_BODY_BYTES;
 use switchboard_plugin_api::protocol::MAX_EVENT_NAME_BYTES as MAX_NAME_BYTES;
@@ -58,6 +58,28 @@ pub enum AnnounceError {
     Owner {
         /// The number.
         owner: i64,
+    },
+    /// The idempotency key cannot be used.
+    #[error("`{key}` is no idempotency key: 1 to 255 printable ASCII characters without blanks are needed")]
+    Key {
+        /// The start of the key.
+        key: String,
+    },
+    /// Another event was announced under the idempotency key.
+    #[error(
+        "the idempotency key `{key}` belongs to the event `{event}`, which says something else: use a key of its own for each event"
+    )]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// The event that was announced first.
+        event: EventId,
+    },
+    /// The store cannot say whether the idempotency key was used before.
+    #[error("it cannot be found out whether the event was announced before; it was not announced")]
+    Store {
+        /// Why.
+        source: StoreError,
     },
 }
 
@@ -184,7 +206,7 @@ fn push_list(body: &mut String, items: &[&RawValue]) {
 }
 
 /// The members of a JSON object in their order; of two with the same key the last counts.
-struct Properties(Vec<(String, Box<RawValue>)>);
+pub(super) struct Properties(pub(super) Vec<(String, Box<RawValue>)>);
 
 impl<'de> serde::Deserialize<'de> for Properties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -201,11 +201,12 @@ pub(super) fn emitted_json(event: &AnnouncedEvent, outcomes: Option<&[TaskOutcom
             json
         })
         .collect();
-    json!({ "event_id": event.id, "tasks": tasks, "immediate": event.immediate })
+    json!({ "event_id": event.id, "known": event.known, "tasks": tasks, "immediate": event.immediate })
 }
 
 pub(super) fn emitted(event: &AnnouncedEvent, outcomes: Option<&[TaskOutcome]>) -> String {
-    let mut text = format!("{} accepted: {} to deliver", event.id, event.tasks.len());
+    let said = if event.known { "was accepted before under this key" } else { "accepted" };
+    let mut text = format!("{} {said}: {} to deliver", event.id, event.tasks.len());
     for immediate in &event.immediate {
         let state = if immediate.delivered { "delivered" } else { "not delivered" };
         text.push_str(&format!("\nwebhook {}: {state} at once ({})", immediate.webhook, immediate.outcome));

@@ -251,6 +251,10 @@ fn of_each_kind(store: &dyn Store) {
     let keep = |key: &str, expires_at| {
         store.set_plugin_value("p".into(), key.into(), Some(b"{}".to_vec()), expires_at, Timestamp(1)).wait().unwrap();
     };
+    let named = self::event("named");
+    let key = idempotency_key(62, "k", &named, 9_000);
+    let acceptance = Acceptance { events: vec![named], tasks: Vec::new() };
+    assert!(matches!(store.accept_keyed(acceptance, vec![key], Timestamp(1)).wait().unwrap(), Keyed::Accepted(_)));
     keep("token", Some(Timestamp(9_000)));
     keep("other", None);
 }

@@ -91,6 +91,9 @@ async fn prune(session: &Session, retention: Retention, limit: u32) -> Result<u3
     let sql =
         "DELETE FROM attempt WHERE id IN (SELECT id FROM attempt WHERE task IS NULL AND started_at < $1 LIMIT $2)";
     gone += count(session.execute(sql, &[&done_before, &(limit - gone)]).await?);
+    let sql = "DELETE FROM idempotency_key WHERE (owner, key) IN (SELECT owner, key FROM idempotency_key
+               WHERE expires_at < $1 LIMIT $2)";
+    gone += count(session.execute(sql, &[&done_before, &(limit - gone)]).await?);
     Ok(u32::try_from(gone).unwrap_or(u32::MAX))
 }
 

@@ -78,6 +78,13 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE INDEX task_order_held ON task (key) WHERE ordered AND holder IS NOT NULL AND state IN (0, 1, 2);
 ",
+    "
+    CREATE TABLE idempotency_key (
+        owner bigint NOT NULL, key text COLLATE \"C\" NOT NULL, event text NOT NULL, fingerprint bytea NOT NULL,
+        expires_at bigint NOT NULL, PRIMARY KEY (owner, key)
+    );
+    CREATE INDEX idempotency_key_end ON idempotency_key (expires_at);
+",
 ];
 
 /// Marks a schema as ours, and says its version.

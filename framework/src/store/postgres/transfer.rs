@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use super::readers::Readers;
 use super::session::{Failure, Session, pipeline};
 use super::write::{int, number, priority_number, text};
-use super::{PostgresStore, bulk, policy, read, schedule};
+use super::{PostgresStore, bulk, idempotency, policy, read, schedule};
 use crate::store::record::write_schedule;
 use crate::store::{
     Attempt, Bulk, BulkId, Event, LastIds, PluginValue, Receipt, Record, Records, Schedule, StoreError, StoredPolicy,
@@ -22,6 +22,10 @@ const BATCH: usize = 500;
 
 /// The tables in which an id is never given twice.
 const COUNTED: [&str; 3] = ["task", "webhook", "bulk"];
+
+/// The tables that are moved.
+const TABLES: [&str; 9] =
+    ["event", "task", "attempt", "webhook", "schedule", "bulk", "key_policy", "plugin_value", "idempotency_key"];
 
 type ReadRecord = fn(&Row) -> Result<Record, StoreError>;
 
@@ -48,6 +52,10 @@ const QUERIES: &[(ReadRecord, &str)] = &[
     (|row| bulk::read_bulk(row).map(Record::Bulk), concat!("SELECT ", bulk::columns!(), " FROM bulk ORDER BY id")),
     (read_policy, "SELECT key, cap, starts, per_ms, paused, updated_at FROM key_policy ORDER BY key"),
     (read_plugin_value, "SELECT plugin, key, value, expires_at FROM plugin_value ORDER BY plugin, key"),
+    (
+        |row| Ok(Record::IdempotencyKey(idempotency::read(row))),
+        "SELECT owner, key, event, fingerprint, expires_at FROM idempotency_key ORDER BY owner, key",
+    ),
 ];
 
 fn read_policy(row: &Row) -> Result<Record, StoreError> {
@@ -144,11 +152,8 @@ async fn insert_all(readers: &Readers, host: i64, mut records: Records) -> Resul
     let session = readers.connect("import").await?;
     session.batch("BEGIN").await?;
     // Until the end nobody else writes: the store has to be empty, and to stay so.
-    session
-        .batch("LOCK TABLE event, task, attempt, webhook, schedule, bulk, key_policy, plugin_value IN EXCLUSIVE MODE")
-        .await?;
-    let tables = ["event", "task", "attempt", "webhook", "schedule", "bulk", "key_policy", "plugin_value"];
-    let filled = tables.map(|table| format!("EXISTS (SELECT 1 FROM {table})")).join(" OR ");
+    session.batch(&format!("LOCK TABLE {} IN EXCLUSIVE MODE", TABLES.join(", "))).await?;
+    let filled = TABLES.map(|table| format!("EXISTS (SELECT 1 FROM {table})")).join(" OR ");
     let rows = session.query_once(&format!("SELECT {filled}"), &[]).await?;
     if rows.first().is_some_and(|row| row.get(0)) {
         let reason = "the store is not empty: an export is imported into a new database, or a new schema of it";
@@ -215,6 +220,11 @@ fn row_of(record: &Record, host: i64) -> Result<(&'static str, Values<'_>), Stor
             let sql = "INSERT INTO plugin_value (plugin, key, value, expires_at) VALUES ($1, $2, $3, $4)";
             let expires_at = value.expires_at.map(|at| at.0);
             (sql, values![text(&value.plugin), text(&value.key), &value.value[..], expires_at])
+        }
+        Record::IdempotencyKey(key) => {
+            let sql = "INSERT INTO idempotency_key (owner, key, event, fingerprint, expires_at)
+                       VALUES ($1, $2, $3, $4, $5)";
+            (sql, values![key.owner.0, text(&key.key), text(&key.event.0), &key.fingerprint[..], key.expires_at.0])
         }
     })
 }

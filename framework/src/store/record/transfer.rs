@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::wire;
 use super::{
-    Attempt, Bulk, BulkAction, BulkId, BulkState, Event, KeyPolicy, OwnerId, Schedule, Task, TaskFilter, TaskId,
-    TaskTemplate, Timestamp, Webhook, WebhookId,
+    Attempt, Bulk, BulkAction, BulkId, BulkState, Event, IdempotencyKey, KeyPolicy, OwnerId, Schedule, Task,
+    TaskFilter, TaskId, TaskTemplate, Timestamp, Webhook, WebhookId,
 };
 
 /// One record of a store.
@@ -35,6 +35,8 @@ pub enum Record {
     KeyPolicy(StoredPolicy),
     /// What a plugin keeps.
     PluginValue(PluginValue),
+    /// An idempotency key.
+    IdempotencyKey(IdempotencyKey),
 }
 
 /// The policy of a key as it is stored.

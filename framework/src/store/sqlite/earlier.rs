@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use super::{SqliteStore, schema};
 use crate::store::{
-    Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, KeyPolicy, NewBulk,
-    NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore, Priority, Schedule, ScheduleStore, Store, Task,
-    TaskFilter, TaskId, TaskState, TaskStore, TaskTemplate, Timestamp, Unique, WebhookId, WebhookStore,
+    Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, IdempotencyKey,
+    IdempotencyStore, KeyPolicy, NewBulk, NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore, Priority,
+    Schedule, ScheduleStore, Store, Task, TaskFilter, TaskId, TaskState, TaskStore, TaskTemplate, Timestamp, Unique,
+    WebhookId, WebhookStore,
 };
 
 /// A time that does not come in the life of a test.
@@ -121,11 +122,24 @@ fn fill(store: &dyn Store) {
         .wait()
         .unwrap();
     store.put_schedule(schedule()).wait().unwrap();
+    let key = idempotency_key();
+    let acceptance = Acceptance { events: vec![Event { id: key.event.clone(), ..event() }], tasks: vec![] };
+    store.accept_keyed(acceptance, vec![key], Timestamp(1_000)).wait().unwrap();
     store.set_key_policy("webhook:2".into(), Some(policy()), Timestamp(1_000)).wait().unwrap();
     let filter = TaskFilter { state: Some(TaskState::Dead), since: Some(Timestamp(0)), ..TaskFilter::default() };
     let bulk = NewBulk { action: BulkAction::Retry, filter, per_second: 5, by: Some("ada".into()) };
     let bulk = store.add_bulk(bulk, Timestamp(1_300)).wait().unwrap();
     store.set_bulk_state(bulk.id, BulkState::Paused, Timestamp(1_301)).wait().unwrap();
+}
+
+fn idempotency_key() -> IdempotencyKey {
+    IdempotencyKey {
+        owner: OwnerId(62),
+        key: "booking-41".into(),
+        event: EventId("msg_01HV0000000000000000000001".into()),
+        fingerprint: vec![7; 32],
+        expires_at: FAR,
+    }
 }
 
 fn policy() -> KeyPolicy {
@@ -199,6 +213,10 @@ fn check_kept(store: &SqliteStore, version: i64) {
     }
     if version >= 5 {
         assert_eq!(store.key_policies().unwrap(), [("webhook:2".to_owned(), policy())]);
+    }
+    if version >= 7 {
+        let kept = store.idempotency_key(OwnerId(62), "booking-41", Timestamp(1)).unwrap();
+        assert_eq!(kept, Some(idempotency_key()));
     }
     let id = store.accept(Acceptance { events: vec![], tasks: vec![other()] }).wait().unwrap()[0].head.id;
     assert_eq!(id, TaskId(if version >= 3 { 8 } else { 7 }), "ids go on");

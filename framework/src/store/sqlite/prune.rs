@@ -31,6 +31,9 @@ pub(super) fn prune(connection: &Connection, retention: Retention, limit: u32) -
     let immediate = "DELETE FROM attempt WHERE id IN (SELECT id FROM attempt WHERE task IS NULL AND started_at < ?
                      LIMIT ?)";
     gone += execute(connection, immediate, params![retention.done_before.0, limit.saturating_sub(gone)])?;
+    let keys = "DELETE FROM idempotency_key WHERE (owner, key) IN (SELECT owner, key FROM idempotency_key
+                WHERE expires_at < ? LIMIT ?)";
+    gone += execute(connection, keys, params![retention.done_before.0, limit.saturating_sub(gone)])?;
     Ok(gone)
 }
 

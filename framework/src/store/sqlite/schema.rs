@@ -97,6 +97,13 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE INDEX task_order_held ON task (key) WHERE ordered = 1 AND holder IS NOT NULL AND state IN (0, 1, 2);
 ",
+    "
+    CREATE TABLE idempotency_key (
+        owner INTEGER NOT NULL, key TEXT NOT NULL, event TEXT NOT NULL, fingerprint BLOB NOT NULL,
+        expires_at INTEGER NOT NULL, PRIMARY KEY (owner, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX idempotency_key_end ON idempotency_key (expires_at);
+",
 ];
 
 /// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.

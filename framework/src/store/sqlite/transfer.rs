@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Params, Row, params};
 
 use super::write::{HOLDER, number, priority_number};
-use super::{bulk, policy, read, schedule, schema, unreadable, unwritable};
+use super::{bulk, idempotency, policy, read, schedule, schema, unreadable, unwritable};
 use crate::store::record::write_schedule;
 use crate::store::{
     Bulk, Event, LastIds, PluginValue, Record, Records, Schedule, StoreError, StoredPolicy, Task, TaskId, TaskState,
@@ -42,7 +42,9 @@ pub(super) fn export(connection: &Connection, take: Take<'_>) -> Result<(), Stor
     let sql = "SELECT key, cap, starts, per_ms, paused, updated_at FROM key_policy ORDER BY key";
     each(&view, sql, read_stored_policy, |policy| take(Record::KeyPolicy(policy)))?;
     let sql = "SELECT plugin, key, value, expires_at FROM plugin_value ORDER BY plugin, key";
-    each(&view, sql, read_plugin_value, |value| take(Record::PluginValue(value)))
+    each(&view, sql, read_plugin_value, |value| take(Record::PluginValue(value)))?;
+    let sql = "SELECT owner, key, event, fingerprint, expires_at FROM idempotency_key ORDER BY owner, key";
+    each(&view, sql, idempotency::read, |key| take(Record::IdempotencyKey(key)))
 }
 
 fn each<V>(
@@ -91,7 +93,8 @@ pub(super) fn import(connection: &Connection, records: Records) -> Result<u64, S
 }
 
 fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
-    let tables = ["event", "task", "attempt", "webhook", "schedule", "bulk", "key_policy", "plugin_value"];
+    let tables =
+        ["event", "task", "attempt", "webhook", "schedule", "bulk", "key_policy", "plugin_value", "idempotency_key"];
     let filled = tables.map(|table| format!("EXISTS (SELECT 1 FROM {table})")).join(" OR ");
     connection.query_row(&format!("SELECT NOT ({filled})"), [], |row| row.get(0)).map_err(unwritable)
 }
@@ -109,6 +112,7 @@ fn insert(connection: &Connection, record: Record) -> Result<(), StoreError> {
             policy::set_key_policy(connection, &key, Some(&policy), updated_at)
         }
         Record::PluginValue(value) => insert_plugin_value(connection, &value),
+        Record::IdempotencyKey(key) => idempotency::insert(connection, &key),
     }
 }
 
