@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
 use crate::store::{Acceptance, AcceptedTask, IdempotencyKey, Keyed, NewTask, Store, StoreError, Timestamp};
+use crate::vault::Vault;
 
 pub(crate) struct Core {
     /// As it was when the host was opened.
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) languages: Languages,
     pub(crate) egress: Egress,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) vault: Vault,
     pub(crate) registry: ArcSwap<Registry>,
     pub(crate) runtime: AsyncRuntime,
     pub(crate) metrics: Metrics,

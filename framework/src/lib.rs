@@ -39,6 +39,7 @@ mod deferred;
 mod dispatcher;
 pub mod egress;
 pub mod error;
+mod keys;
 pub mod language;
 mod live;
 mod metrics;
@@ -52,6 +53,7 @@ pub mod store;
 mod suspension;
 mod switchboard;
 mod tasks;
+mod vault;
 mod webhooks;
 mod work;
 
@@ -59,6 +61,7 @@ pub use bulks::{BulkError, Bulks};
 pub use defer::{DeferError, DeferOptions, DeferredTask};
 pub use deferred::{BreakerState, RecurrenceError, TaskOutcome};
 pub use dispatcher::{Broadcast, HandlerValue, Values};
+pub use keys::{Keys, SealingError, SecretKey};
 pub use metrics::{Counted, Histogram, MetricsReport};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
 pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
@@ -75,4 +78,8 @@ pub use switchboard_plugin_api::{
     NotATriggerNumber, PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
 };
 pub use tasks::{KeyState, TaskError, Tasks};
-pub use webhooks::{AnnounceError, EventKind, Method, Problem, WebhookDraft, WebhookError, Webhooks, event_catalogue};
+pub use vault::{KEYS_VARIABLE, KeyError, VaultError};
+pub use webhooks::{
+    AnnounceError, EventKind, FilledField, Form, Method, Problem, ShownFailing, ShownWebhook, WebhookDraft,
+    WebhookError, WebhookProblem, Webhooks, event_catalogue,
+};

@@ -26,6 +26,7 @@ pub(crate) use call::{Call, CallOptions, Exchange, OwnedCall};
 pub use error::{FinishError, TriggerError};
 pub(crate) use outbox::Outbox;
 pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
+pub(crate) use services::plugin_value_purpose;
 
 use crate::core::Core;
 use crate::dispatcher::{self, Broadcast, HandlerValue, Values};
@@ -44,6 +45,7 @@ pub(crate) struct Subject {
     pub(crate) owner: OwnerId,
     pub(crate) subject: Option<String>,
     pub(crate) task: Option<String>,
+    pub(crate) channel: Option<String>,
     pub(crate) language: String,
 }
 
@@ -56,6 +58,7 @@ impl Subject {
             owner: OwnerId(0),
             subject: None,
             task: None,
+            channel: None,
             language: core.config.languages.default.clone(),
         }
     }
@@ -208,6 +211,13 @@ impl RunBuilder {
     /// Names the host's task, such as `save_booking`.
     pub fn task(mut self, task: impl Into<String>) -> Self {
         self.subject.task = Some(task.into());
+        self
+    }
+
+    /// Names the channel that the change comes from, such as a sales channel whose booking is imported. Deliveries carry it,
+    /// so that an auth method does not send the change back there.
+    pub fn channel(mut self, channel: impl Into<String>) -> Self {
+        self.subject.channel = Some(channel.into());
         self
     }
 

@@ -45,15 +45,15 @@ pub use receipt::Receipt;
 pub(crate) use record::Became;
 pub use record::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
-    Event, EventId, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask,
-    NewWebhook, NotABulkAction, NotAPriority, NotAState, NotATimestamp, OwnerId, PluginValue, Priority, Rate, Record,
-    Recovered, Schedule, Started, StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead, TaskId, TaskState,
-    TaskTemplate, Timestamp, Unique, Webhook, WebhookId,
+    Envelope, Event, EventId, Failing, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk,
+    NewEvent, NewTask, NewWebhook, NotABulkAction, NotAPriority, NotAState, NotATimestamp, Order, OwnerId, PluginValue,
+    Priority, Rate, Record, Recovered, Schedule, Sealed, Started, StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead,
+    TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
 };
 pub use schedule_store::ScheduleStore;
 pub use sqlite::SqliteStore;
 pub use task_store::TaskStore;
-pub use webhook_store::{PluginValueStore, WebhookStore};
+pub use webhook_store::{PluginValueStore, SealingStore, WebhookStore};
 
 use crate::config::StoreConfig;
 
@@ -127,7 +127,15 @@ pub enum Change {
 ///
 /// The operations that return a [`Receipt`] may be called from any thread, and many at once share one commit.
 pub trait Store:
-    TaskStore + IdempotencyStore + WebhookStore + PluginValueStore + ScheduleStore + BulkStore + PolicyStore + Care
+    TaskStore
+    + IdempotencyStore
+    + WebhookStore
+    + PluginValueStore
+    + SealingStore
+    + ScheduleStore
+    + BulkStore
+    + PolicyStore
+    + Care
 {
     /// Returns the channel that says what others did to the store. It is for one who listens.
     fn changes(&self) -> Receiver<Change>;

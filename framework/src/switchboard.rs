@@ -24,6 +24,7 @@ use crate::deferred::{self, Deferred};
 use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
+use crate::keys::{self, Keys, SealingError};
 use crate::language::{LanguageError, Languages};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics, MetricsReport};
@@ -189,6 +190,12 @@ impl Switchboard {
         let logs = folder("logs")?;
         let log = ChannelLog::open(&logs, config.log.effective_level())
             .map_err(|source| OpenError::Log { path: logs, source: Box::new(source) })?;
+        let sealing = |source| OpenError::Secrets { source };
+        let vault = keys::open(data.join("keys").join("secrets.keys"), &*store).map_err(sealing)?;
+        let sealed = keys::bring_forward(&vault, &*store, &log).map_err(|source| sealing(source.into()))?;
+        if sealed > 0 {
+            log::info!(logger: log, target: CHANNEL, secrets = sealed; "secrets in the store were sealed");
+        }
         let clock = Clock::system();
         let languages = Languages::new(&config.languages.default).map_err(|source| OpenError::Language { source })?;
         load_overrides(&languages, &folder("languages")?, &log);
@@ -212,6 +219,7 @@ impl Switchboard {
             languages,
             egress,
             store,
+            vault,
             registry: ArcSwap::default(),
             runtime: handle,
             metrics: Metrics::default(),
@@ -342,6 +350,12 @@ impl Switchboard {
     #[must_use]
     pub fn webhooks(&self) -> Webhooks<'_> {
         Webhooks::new(&self.core)
+    }
+
+    /// Returns the keys that seal the secrets in the store.
+    #[must_use]
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.core)
     }
 
     /// Returns the deferred tasks.
@@ -525,6 +539,12 @@ pub enum OpenError {
     Store {
         /// Why.
         source: StoreOpenError,
+    },
+    /// The secrets in the store cannot be opened.
+    #[error("the secrets in the store cannot be used")]
+    Secrets {
+        /// Why.
+        source: SealingError,
     },
     /// The store cannot be read.
     #[error("the tasks of the last run cannot be taken up")]

@@ -17,7 +17,8 @@ use crate::store::{
 };
 
 /// In which time a rate may count its starts.
-const RATE_TIMES: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+pub(crate) const RATE_TIMES: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// How a key stands.
 #[derive(Clone, Debug, Default, Serialize)]

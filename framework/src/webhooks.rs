@@ -7,21 +7,31 @@
 
 mod catalogue;
 pub(crate) mod delivery;
+mod draft;
 pub(crate) mod event;
 mod fan_out;
+mod filter;
 mod fingerprint;
 mod methods;
+mod receiver;
 mod records;
+mod rotation;
+mod secrets;
+mod shown;
 mod validation;
 
 pub use catalogue::{EventKind, event_catalogue};
+pub use draft::{WebhookDraft, WebhookProblem};
 pub use event::AnnounceError;
 pub(crate) use event::MAX_BODY_BYTES;
 pub(crate) use fan_out::{FAN_OUT, Planned, Watcher, fan_out};
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use methods::check_form;
 pub use methods::{Method, Problem};
-pub use records::{WebhookDraft, WebhookError, Webhooks};
+pub(crate) use receiver::Receiver;
+pub use records::{WebhookError, Webhooks};
+pub(crate) use secrets::open as open_secrets;
+pub use shown::{FilledField, Form, ShownFailing, ShownWebhook};
 
 /// Channel of everything that has to do with webhooks.
 pub(crate) const CHANNEL: &str = "Webhooks";

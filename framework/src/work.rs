@@ -42,6 +42,7 @@ impl TaskWork {
         if let Some(event) = &started.event {
             subject.owner = event.owner;
             subject.task.clone_from(&event.task);
+            subject.channel.clone_from(&event.channel);
         }
         let timeout = task.timeout.unwrap_or(core.config.deferred.timeout);
         let mut run = RunState::new(core, subject);
@@ -58,7 +59,8 @@ impl TaskWork {
             // The body went with the last success, and somebody made the task ready by hand.
             (Some(event), Some(_)) if event.body.is_empty() => return Err(input_gone()),
             (Some(event), Some(webhook)) => {
-                options.settings = Some(Arc::new(webhook.settings.clone()));
+                options.receiver = Some(Arc::new(delivery::receiver(&run.core, webhook)?));
+                options.timeout = task.timeout.or(webhook.options.timeout).or(options.timeout);
                 delivery::input(event, webhook, task.attempts, DeliveryMode::Deferred)?
             }
             (Some(_), None) => {

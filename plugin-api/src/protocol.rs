@@ -218,4 +218,7 @@ pub struct RunInfo {
     /// What the run is about, such as a property, when known.
     #[serde(default)]
     pub subject: Option<String>,
+    /// Channel that the change comes from, when it comes from one. Since 1.1; `None` from an older host.
+    #[serde(default)]
+    pub channel: Option<String>,
 }

@@ -21,7 +21,7 @@ pub use language_init::{LanguageFile, LanguageFiles, LanguageInit, LanguageReque
 pub use public_task::{Arguments, PublicTask, TaskReply};
 pub use run_end::{AfterRun, Announced, EndOfRun, RunEnd};
 pub use webhook_registration::{
-    AuthMethod, FieldFormat, FieldOption, FormField, RegistrationRequest, WebhookRegistration,
+    AuthMethod, FieldFormat, FieldOption, FormField, RegistrationRequest, Rotation, WebhookRegistration,
 };
 pub use webhook_validation::{FieldProblem, Validation, ValidationRequest, WebhookValidation};
 

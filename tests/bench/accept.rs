@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends")]
 #![expect(clippy::print_stdout, reason = "the table is its result")]
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -103,9 +102,7 @@ fn open(site: &Site) -> Switchboard {
         owner: 0,
         url: "http://127.0.0.1:9/hook".into(),
         method: "none".into(),
-        settings: BTreeMap::new(),
-        events: Vec::new(),
-        language: None,
+        ..WebhookDraft::default()
     };
     host.webhooks().add(webhook).unwrap();
     host

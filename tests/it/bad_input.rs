@@ -26,7 +26,7 @@ fn a_webhook_with_a_url_that_cannot_be_used_is_refused() {
     let site = Site::with(&["webhook_none"]);
     for (url, text) in [
         ("nonsense", "no absolute URL"),
-        ("", "no absolute URL"),
+        ("", "neither a URL nor a name"),
         ("//example.com/hook", "no absolute URL"),
         ("ftp://example.com/", "`ftp` is no scheme for webhooks"),
         ("file:///etc/passwd", "`file` is no scheme for webhooks"),

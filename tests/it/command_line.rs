@@ -33,8 +33,24 @@ fn check_time(time: &Value) {
     assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{time}");
 }
 
-const WEBHOOK: &[&str] =
-    &["id", "owner", "url", "method", "settings", "events", "enabled", "disabled_reason", "created_at"];
+const WEBHOOK: &[&str] = &[
+    "id",
+    "owner",
+    "name",
+    "url",
+    "method",
+    "settings",
+    "events",
+    "options",
+    "headers",
+    "has_identity",
+    "enabled",
+    "disabled_reason",
+    "failing",
+    "secrets_problem",
+    "created_at",
+    "updated_at",
+];
 const TASK: &[&str] = &[
     "id",
     "event_id",

@@ -38,3 +38,4 @@ mod suspension;
 mod tasks;
 mod trigger_table;
 mod validation;
+mod webhooks;

@@ -28,10 +28,10 @@ fn a_store_is_checked_copied_and_moved_beside_a_running_host() {
     assert!(site.run(&["store", "backup", &file("copy.db")]).ok().stdout.starts_with("copied the store to"));
     site.run(&["store", "backup", &file("copy.db")]).refused(1, &["copy.db", "there is a file of that name"]);
     let exported = site.run(&["store", "export", &file("all.jsonl")]).ok();
-    assert!(exported.stdout.contains("secrets in plain text"), "{exported:?}");
+    assert!(exported.stdout.contains("secrets are sealed"), "{exported:?}");
     site.run(&["store", "export", &file("all.jsonl")]).refused(1, &["there is a file of that name"]);
     let text = fs::read_to_string(file("all.jsonl")).unwrap();
-    assert!(text.starts_with("{\"switchboard_export\":1,") && text.contains("open-sesame"), "{text}");
+    assert!(text.starts_with("{\"switchboard_export\":1,") && !text.contains("open-sesame"), "{text}");
     #[cfg(unix)]
     for name in ["copy.db", "all.jsonl"] {
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(file(name)).unwrap());
@@ -46,6 +46,8 @@ fn a_store_is_checked_copied_and_moved_beside_a_running_host() {
     let copied = Site::with(&["webhook_none", "webhook_basic"]);
     fs::copy(file("copy.db"), copied.path().join("switchboard.db")).unwrap();
     for other in [&moved, &copied] {
+        other.run(&["webhook", "list"]).refused(1, &["are sealed with the key", "secrets.keys", "Nothing was changed"]);
+        site.copy_keys(other);
         let _serving = other.serve();
         assert_eq!(other.task(done)["state"], "done");
         let next = task_of(&other.emit(62, "booking_added", "{}"));

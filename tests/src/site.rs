@@ -128,6 +128,16 @@ impl Site {
         fs::write(self.path().join("switchboard.toml"), toml).unwrap();
     }
 
+    /// Gives another site the file of keys, as a backup holds it.
+    pub fn copy_keys(&self, other: &Self) {
+        let file = |site: &Self| site.path().join("keys").join("secrets.keys");
+        let text = fs::read(file(self)).unwrap();
+        fs::create_dir_all(other.path().join("keys")).unwrap();
+        // Of an existing file the rights stay as they are.
+        fs::copy(file(self), file(other)).unwrap();
+        assert_eq!(fs::read(file(other)).unwrap(), text);
+    }
+
     /// Copies a built plugin library into the plugin folder, and returns the copy.
     pub fn install(&self, plugin: &str) -> PathBuf {
         let library = library(plugin);

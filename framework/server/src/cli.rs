@@ -11,7 +11,9 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
-use crate::command::{self, Command, LogQuery, PluginCommand, ScheduleCommand, TaskCommand};
+use crate::command::{
+    self, Command, KeyCommand, LogQuery, PluginCommand, ScheduleCommand, TaskCommand, WebhookCommand,
+};
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
 use crate::receive::{self, Receive};
@@ -67,7 +69,10 @@ enum Sub {
     Plugin(Plugin),
     /// Work with webhooks
     #[command(subcommand)]
-    Webhook(Webhook),
+    Webhook(WebhookCommand),
+    /// Work with the keys that seal the secrets in the store
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Work with deferred tasks
     #[command(subcommand)]
     Task(TaskCommand),
@@ -106,6 +111,9 @@ struct Emit {
     /// Announce the event once, however often it is asked for under this key within a day
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Channel that the change comes from, so that it is not sent back there
+    #[arg(long, value_name = "C")]
+    channel: Option<String>,
     /// Return when the deliveries are done, dead or waiting for another try
     #[arg(long)]
     wait: bool,
@@ -138,63 +146,6 @@ enum Plugin {
         /// Folder of plugin-api in a checkout; found by itself when it is near
         #[arg(long, value_name = "DIR")]
         api: Option<PathBuf>,
-    },
-}
-
-#[derive(Subcommand)]
-enum Webhook {
-    /// Add a webhook
-    Add {
-        /// Owner whose events it gets; 0 gets everybody's
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        owner: i64,
-        /// URL of the receiver
-        #[arg(long)]
-        url: String,
-        /// Auth method; `webhook methods` lists them
-        #[arg(long, value_name = "M")]
-        method: String,
-        /// Setting of the auth method; may be repeated
-        #[arg(long = "set", value_name = "KEY=VALUE")]
-        settings: Vec<String>,
-        /// Event that it gets; may be repeated; all without it
-        #[arg(long = "event", value_name = "E")]
-        events: Vec<String>,
-        /// Language in which the auth method says what is wrong
-        #[arg(long)]
-        lang: Option<String>,
-    },
-    /// List webhooks
-    List {
-        /// Only those of this owner
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        owner: Option<i64>,
-    },
-    /// Show one webhook
-    Show {
-        /// Its id
-        id: i64,
-    },
-    /// Enable a webhook
-    Enable {
-        /// Its id
-        id: i64,
-    },
-    /// Disable a webhook
-    Disable {
-        /// Its id
-        id: i64,
-    },
-    /// Remove a webhook; its unfinished tasks become dead letters
-    Remove {
-        /// Its id
-        id: i64,
-    },
-    /// List the auth methods with their forms
-    Methods {
-        /// Language, such as de-DE
-        #[arg(long)]
-        lang: Option<String>,
     },
 }
 
@@ -273,6 +224,7 @@ fn command(sub: Sub, data: &Path) -> Result<Command> {
             data: text_argument("--data", emit.data)?,
             task: emit.task,
             idempotency_key: emit.idempotency_key,
+            channel: emit.channel,
             wait_seconds: emit.wait.then_some(emit.timeout),
         },
         Sub::Trigger { number, name, payload, lang } => Command::Trigger {
@@ -283,16 +235,8 @@ fn command(sub: Sub, data: &Path) -> Result<Command> {
         },
         Sub::Triggers => Command::Triggers,
         Sub::Plugin(Plugin::Host(command)) => Command::Plugin(command.prepared(data)?),
-        Sub::Webhook(Webhook::Add { owner, url, method, settings, events, lang }) => {
-            let settings = pairs("--set KEY=VALUE", &settings)?;
-            Command::WebhookAdd { owner, url, method, settings, events, language: lang }
-        }
-        Sub::Webhook(Webhook::List { owner }) => Command::WebhookList { owner },
-        Sub::Webhook(Webhook::Show { id }) => Command::WebhookShow { id },
-        Sub::Webhook(Webhook::Enable { id }) => Command::WebhookEnable { id, enabled: true },
-        Sub::Webhook(Webhook::Disable { id }) => Command::WebhookEnable { id, enabled: false },
-        Sub::Webhook(Webhook::Remove { id }) => Command::WebhookRemove { id },
-        Sub::Webhook(Webhook::Methods { lang }) => Command::WebhookMethods { lang },
+        Sub::Webhook(command) => Command::Webhook(command.read_files()?),
+        Sub::Key(command) => Command::Key(command),
         Sub::Task(TaskCommand::Defer(mut defer)) => {
             defer.payload = text_argument("--payload", defer.payload)?;
             Command::Task(TaskCommand::Defer(defer))

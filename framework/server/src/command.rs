@@ -1,28 +1,31 @@
 //! What a host can be asked to do, by this process or by another one.
 
 mod bulk;
+mod keys;
 mod plugins;
 mod schedules;
 mod show;
 mod tasks;
+mod webhooks;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchboard::channel_log::{self, Search};
 use switchboard::error::Chain;
-use switchboard::store::{TaskId, TaskState, WebhookId};
-use switchboard::{AnnounceError, FinishError, Notification, Switchboard, TriggerNumber, WebhookDraft, WebhookError};
+use switchboard::store::{TaskId, TaskState};
+use switchboard::{AnnounceError, FinishError, Notification, Run, Switchboard, TriggerNumber};
 
+pub(crate) use self::keys::KeyCommand;
 pub(crate) use self::plugins::PluginCommand;
 pub(crate) use self::schedules::ScheduleCommand;
 pub(crate) use self::tasks::TaskCommand;
 use self::tasks::task_error;
+pub(crate) use self::webhooks::WebhookCommand;
 use crate::exit::{CommandFailed, FAILED, MISSING, NOT_DELIVERED, USAGE};
 
 /// One thing to do.
@@ -36,6 +39,7 @@ pub(crate) enum Command {
         task: Option<String>,
         #[serde(default)]
         idempotency_key: Option<String>,
+        channel: Option<String>,
         wait_seconds: Option<u64>,
     },
     Trigger {
@@ -46,30 +50,8 @@ pub(crate) enum Command {
     },
     Triggers,
     Plugin(PluginCommand),
-    WebhookAdd {
-        owner: i64,
-        url: String,
-        method: String,
-        settings: BTreeMap<String, String>,
-        events: Vec<String>,
-        language: Option<String>,
-    },
-    WebhookList {
-        owner: Option<i64>,
-    },
-    WebhookShow {
-        id: i64,
-    },
-    WebhookEnable {
-        id: i64,
-        enabled: bool,
-    },
-    WebhookRemove {
-        id: i64,
-    },
-    WebhookMethods {
-        lang: Option<String>,
-    },
+    Webhook(WebhookCommand),
+    Key(KeyCommand),
     Task(TaskCommand),
     Schedule(ScheduleCommand),
 }
@@ -120,12 +102,19 @@ impl Command {
 /// Does a command on an open host.
 pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
     match command {
-        Command::Emit { event, owner, data, task, idempotency_key, wait_seconds } => {
+        Command::Emit { event, owner, data, task, channel, idempotency_key, wait_seconds } => {
+            let mut run = host.run();
+            if let Some(task) = task {
+                run = run.task(task);
+            }
+            if let Some(channel) = channel {
+                run = run.channel(channel);
+            }
             let mut notification = Notification::from_json(event, data).owner(owner);
             if let Some(key) = idempotency_key {
                 notification = notification.idempotency_key(key);
             }
-            emit(host, notification, task, wait_seconds.map(Duration::from_secs))
+            emit(host, run.start(), notification, wait_seconds.map(Duration::from_secs))
         }
         Command::Trigger { number, name, payload, lang } => trigger(host, number, name.as_deref(), &payload, lang),
         Command::Triggers => {
@@ -134,53 +123,14 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             Reply::new(rows, show::triggers(&registry))
         }
         Command::Plugin(command) => plugins::execute(host, command),
-        Command::WebhookAdd { owner, url, method, settings, events, language } => {
-            let draft = WebhookDraft { owner, url, method, settings, events, language };
-            let webhook = host.webhooks().add(draft).map_err(webhook_error)?;
-            let (mut json, mut text) = (show::webhook_json(host, &webhook), format!("webhook {} added", webhook.id));
-            if let Some(warning) = host.webhooks().url_warning(&webhook.url) {
-                text += &format!("\nit would not be delivered just now: {warning}");
-                json["warning"] = warning.into();
-            }
-            Reply::new(json, text)
-        }
-        Command::WebhookList { owner } => {
-            let webhooks = host.webhooks().list(owner).map_err(webhook_error)?;
-            let rows: Vec<Value> = webhooks.iter().map(|webhook| show::webhook_json(host, webhook)).collect();
-            Reply::new(rows, show::webhooks(&webhooks, owner))
-        }
-        Command::WebhookShow { id } => {
-            let webhook = host.webhooks().get(WebhookId(id)).map_err(webhook_error)?;
-            let json = show::webhook_json(host, &webhook);
-            let text = show::fields(&json);
-            Reply::new(json, text)
-        }
-        Command::WebhookEnable { id, enabled } => {
-            let webhook = host.webhooks().set_enabled(WebhookId(id), enabled).map_err(webhook_error)?;
-            let state = if enabled { "enabled" } else { "disabled" };
-            Reply::new(show::webhook_json(host, &webhook), format!("webhook {id} {state}"))
-        }
-        Command::WebhookRemove { id } => {
-            host.webhooks().remove(WebhookId(id)).map_err(webhook_error)?;
-            Reply::new(json!({ "id": id, "removed": true }), format!("webhook {id} removed"))
-        }
-        Command::WebhookMethods { lang } => {
-            let language = lang.unwrap_or_else(|| host.config().languages.default.clone());
-            let methods = host.webhooks().methods(&language).map_err(webhook_error)?;
-            let text = show::methods(&methods, host.data());
-            Reply::new(methods, text)
-        }
+        Command::Webhook(command) => webhooks::execute(host, command),
+        Command::Key(command) => keys::execute(host, &command),
         Command::Task(command) => tasks::execute(host, command),
         Command::Schedule(command) => schedules::execute(host, command),
     }
 }
 
-fn emit(host: &Switchboard, notification: Notification, task: Option<String>, wait: Option<Duration>) -> Result<Reply> {
-    let mut run = host.run();
-    if let Some(task) = task {
-        run = run.task(task);
-    }
-    let mut run = run.start();
+fn emit(host: &Switchboard, mut run: Run, notification: Notification, wait: Option<Duration>) -> Result<Reply> {
     run.announce(notification)
         .map_err(|error| failed(if matches!(error, AnnounceError::Store { .. }) { FAILED } else { USAGE }, &error))?;
     let finished = run
@@ -248,15 +198,6 @@ pub(crate) fn log_show(data: &Path, query: &LogQuery) -> Result<Reply> {
     let records =
         channel_log::search(&data.join("logs"), &query.channel, &search).map_err(|error| failed(MISSING, &error))?;
     Reply::new(show::records_json(&records), show::records(&records))
-}
-
-fn webhook_error(error: WebhookError) -> Error {
-    let code = match &error {
-        WebhookError::Missing { .. } => MISSING,
-        WebhookError::Store { .. } | WebhookError::Methods { .. } | WebhookError::Validation { .. } => FAILED,
-        _ => USAGE,
-    };
-    failed(code, &error)
 }
 
 fn failed(code: u8, error: &(dyn std::error::Error + 'static)) -> Error {

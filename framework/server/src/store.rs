@@ -26,8 +26,8 @@ pub(crate) enum Store {
         /// The new file; a host is started on it when it is put in the place of switchboard.db
         file: PathBuf,
     },
-    /// Write everything to a new file that another version or engine can import. It has the webhooks' secrets in plain
-    /// text, and only its owner can read it
+    /// Write everything to a new file that another version or engine can import. Its secrets are sealed: whoever imports it
+    /// needs the file of keys as well
     Export {
         /// The new file
         file: PathBuf,
@@ -90,7 +90,7 @@ fn export(config: &StoreConfig, data: &Path, file: &Path) -> Result<Reply> {
     let now = Timestamp(Clock::system().now());
     let store = store::open_to_read(config, data).map_err(failed)?;
     let records = store::export(&*store, file, now).map_err(failed)?;
-    let secrets = "it has the webhooks' secrets in plain text, and only its owner can read it";
+    let secrets = "its secrets are sealed, and need the file of keys where it is imported";
     let text = format!("exported {records} records to {}: {secrets}", file.display());
     Reply::new(json!({ "file": file, "records": records, "has_secrets": true }), text)
 }

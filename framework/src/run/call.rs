@@ -1,6 +1,5 @@
 //! What one call of a handler may ask of the host.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::egress::{EgressError, Request, Response, Sent, Trace};
 use crate::language::Argument;
 use crate::registry::Minicomponent;
 use crate::runtime::interrupted;
-use crate::webhooks;
+use crate::webhooks::{self, Receiver};
 
 /// How often a wait looks whether its call has been cancelled.
 const CANCEL_LOOK: Duration = Duration::from_millis(50);
@@ -28,8 +27,8 @@ const CANCEL_LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct CallOptions {
     /// Time until the deadline; `None` when there is no deadline, and each wait may take an hour.
     pub(crate) timeout: Option<Duration>,
-    /// Settings of the webhook, in a delivery.
-    pub(crate) settings: Option<Arc<BTreeMap<String, String>>>,
+    /// Who gets a delivery.
+    pub(crate) receiver: Option<Arc<Receiver>>,
     /// Where to note the HTTP exchanges of the call.
     pub(crate) exchanges: Option<Arc<Mutex<Vec<Exchange>>>>,
     /// Set when nobody waits for the call any more.
@@ -38,7 +37,7 @@ pub(crate) struct CallOptions {
 
 impl CallOptions {
     /// The options of a call that nothing limits: those of a trigger.
-    pub(crate) const NONE: Self = Self { timeout: None, settings: None, exchanges: None, cancelled: None };
+    pub(crate) const NONE: Self = Self { timeout: None, receiver: None, exchanges: None, cancelled: None };
 
     /// Returns the deadline of a call that starts now.
     fn deadline(&self) -> Option<Instant> {
@@ -140,8 +139,8 @@ impl<'a> Call<'a> {
 
     fn setting(&self, head: &[u8]) -> ServiceAnswer {
         let head: KeyHead<'_> = serde_json::from_slice(head)?;
-        let value = match &self.options.settings {
-            Some(settings) => settings.get(&*head.key).cloned(),
+        let value = match &self.options.receiver {
+            Some(receiver) => receiver.settings.get(&*head.key).cloned(),
             None => self.run.core.live.plugin_setting(&self.minicomponent.plugin, &head.key),
         };
         Ok(found(value.map(String::into_bytes)))
@@ -166,6 +165,7 @@ impl<'a> Call<'a> {
         reply.owner = subject.owner.0;
         reply.actor.clone_from(&subject.actor);
         reply.subject.clone_from(&subject.subject);
+        reply.channel.clone_from(&subject.channel);
         Ok((serde_json::to_vec(&reply)?, Vec::new()))
     }
 
@@ -191,7 +191,10 @@ impl<'a> Call<'a> {
         let timeout = head.timeout_ms.map_or(time_left, |wanted| time_left.min(Duration::from_millis(wanted)));
         let (url, confidential) = (masked(&head.url), head.confidential);
         let headers = webhooks::delivery::stamped(head.headers, &self.run.core.clock);
-        let request = Request { headers, body, ..Request::new(&head.method, &head.url, timeout) };
+        let mut request = Request { headers, body, ..Request::new(&head.method, &head.url, timeout) };
+        if let Some(receiver) = &self.options.receiver {
+            receiver.prepare(&mut request);
+        }
         let sent_bytes = request.body.len();
         let (core, exchanges) = (Arc::clone(&self.run.core), self.options.exchanges.clone());
         Ok(async move {

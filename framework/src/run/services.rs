@@ -14,6 +14,7 @@ use crate::defer::{self, DeferError, DeferOptions};
 use crate::deferred::PLUGIN_KEY;
 use crate::error::Chain;
 use crate::store::{OwnerId, Priority, StoreError, Timestamp};
+use crate::vault::VaultError;
 use crate::webhooks;
 
 fn failed(error: &StoreError) -> PluginError {
@@ -32,7 +33,19 @@ fn after(now: Timestamp, wait_ms: u64) -> Timestamp {
 pub(super) fn kept_get(run: &RunState, plugin: &str, head: &[u8]) -> ServiceAnswer {
     let head: KeyHead<'_> = serde_json::from_slice(head)?;
     let value = run.core.store.plugin_value(plugin, &head.key, now(run)).map_err(|error| failed(&error))?;
-    Ok(found(value))
+    let Some(value) = value else { return Ok(found(None)) };
+    let sealed = String::from_utf8(value).map_err(|_| unsealed(&VaultError::Damaged))?;
+    let opened = run.core.vault.open(&plugin_value_purpose(plugin, &head.key), &sealed);
+    Ok(found(Some(opened.map_err(|error| unsealed(&error))?)))
+}
+
+/// For what a plugin's value is sealed: no other plugin can be given it.
+pub(crate) fn plugin_value_purpose(plugin: &str, key: &str) -> String {
+    format!("plugin value {plugin} {key}")
+}
+
+fn unsealed(error: &VaultError) -> PluginError {
+    PluginError::retryable(Chain(error).to_string()).with_code("secrets")
 }
 
 pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
@@ -45,7 +58,8 @@ pub(super) fn kept_set(run: &RunState, plugin: &str, head: &[u8], body: &[u8]) -
     }
     let now = now(run);
     let expires_at = head.expires_ms.map(|wait_ms| after(now, wait_ms));
-    let value = (!body.is_empty()).then(|| body.to_vec());
+    let seal = || run.core.vault.seal(&plugin_value_purpose(plugin, &head.key), body);
+    let value = (!body.is_empty()).then(seal).transpose().map_err(|error| unsealed(&error))?.map(String::into_bytes);
     let kept = run.core.store.set_plugin_value(plugin.to_owned(), head.key.into_owned(), value, expires_at, now);
     run.core.runtime.blocking(|| kept.wait()).map_err(|error| failed(&error))?;
     Ok((Vec::new(), Vec::new()))

@@ -3,17 +3,18 @@
 mod care;
 #[cfg(feature = "postgres")]
 pub(crate) mod hosts;
+mod webhooks;
 
 pub(crate) use care::move_everything;
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use super::{
     Acceptance, AcceptedTask, AttemptResult, Ending, EventId, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, Lease,
-    NewEvent, NewTask, NewWebhook, OwnerId, Priority, Rate, Retention, Store, TaskFilter, TaskHead, TaskId, TaskState,
-    Timestamp, Unique, WebhookId,
+    NewEvent, NewTask, OwnerId, Priority, Rate, Retention, Store, TaskFilter, TaskHead, TaskId, TaskState, Timestamp,
+    Unique, WebhookId,
 };
 use crate::store::record::Move;
 
@@ -41,8 +42,6 @@ const CASES: &[Case] = &[
     ("many threads get ids of their own", many_threads),
     ("tasks are listed by state, webhook and event, in pages", listing),
     ("an event is accepted once under an idempotency key, until that expires", keyed),
-    ("an event goes to its owner's webhooks and to the site's", webhooks_for),
-    ("removing a webhook ends its tasks", removal),
     ("a plugin's values are its own and expire", plugin_values),
     ("policies of keys are kept, replaced and removed", key_policies),
     ("keys are counted by what has not ended", key_counts),
@@ -50,7 +49,7 @@ const CASES: &[Case] = &[
 
 /// Runs every case on a fresh store.
 pub(crate) fn run(fresh: Fresh<'_>) {
-    for (name, case) in CASES.iter().chain(care::CASES) {
+    for (name, case) in CASES.iter().chain(care::CASES).chain(webhooks::CASES) {
         let (store, alive) = fresh();
         let _named = Named(name);
         case(&*store);
@@ -79,6 +78,7 @@ fn event(name: &str) -> NewEvent {
         owner: OwnerId(62),
         task: Some("save".into()),
         cause: None,
+        channel: Some("acme".into()),
         depth: 0,
         body: b"{\"data\":{}}".to_vec(),
         at: Timestamp(1),
@@ -464,16 +464,6 @@ fn listing(store: &dyn Store) {
     assert!(list(TaskFilter { event: Some(EventId("msg_x".into())), ..Default::default() }).is_empty());
 }
 
-fn webhook(owner: i64) -> NewWebhook {
-    NewWebhook {
-        owner: OwnerId(owner),
-        url: "https://example.com".into(),
-        method: "basic".into(),
-        settings: BTreeMap::from([("basic_password".into(), "p&<>\"'é".into())]),
-        events: vec!["booking_added".into()],
-    }
-}
-
 pub(super) fn idempotency_key(owner: i64, key: &str, event: &NewEvent, expires_at: i64) -> IdempotencyKey {
     IdempotencyKey {
         owner: OwnerId(owner),
@@ -510,40 +500,6 @@ fn keyed(store: &dyn Store) {
     assert_eq!(store.prune(before(100), 10).wait().unwrap(), 0, "not yet");
     assert_eq!(store.prune(before(101), 10).wait().unwrap(), 1);
     assert_eq!(store.idempotency_key(OwnerId(7), "k", Timestamp(0)).unwrap(), None);
-}
-
-fn webhooks_for(store: &dyn Store) {
-    let add = |owner| store.add_webhook(webhook(owner), Timestamp(1)).wait().unwrap();
-    let (site, mine, other, disabled) = (add(0), add(62), add(63), add(62));
-    assert!(store.set_webhook_enabled(disabled.id, false, Some("gone".into()), Timestamp(2)).wait().unwrap());
-    let ids = |owner| -> Vec<WebhookId> {
-        store.webhooks_for(OwnerId(owner)).unwrap().iter().map(|webhook| webhook.id).collect()
-    };
-    assert_eq!(ids(62), [site.id, mine.id]);
-    assert_eq!(ids(63), [site.id, other.id]);
-    assert_eq!(ids(0), [site.id]);
-    assert_eq!(store.webhook(mine.id).unwrap().unwrap(), mine);
-    assert_eq!(mine.settings["basic_password"], "p&<>\"'é");
-    assert!(!format!("{mine:?}").contains("p&<>"));
-    let disabled = store.webhook(disabled.id).unwrap().unwrap();
-    assert_eq!((disabled.enabled, disabled.disabled_reason.as_deref()), (false, Some("gone")));
-    assert_eq!(store.webhooks(None).unwrap().len(), 4);
-    assert_eq!(store.webhooks(Some(OwnerId(62))).unwrap().len(), 2);
-}
-
-fn removal(store: &dyn Store) {
-    let webhook = store.add_webhook(webhook(62), Timestamp(1)).wait().unwrap();
-    let one = event("a");
-    let tasks = vec![task(&one, Some(webhook.id.0)); 2];
-    let heads: Vec<_> = accept_tasks(store, vec![one], tasks).into_iter().map(|task| task.head).collect();
-    let lease = start(store, heads[0].id);
-    assert!(store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
-    assert!(!store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
-    assert_eq!(state(store, heads[1].id), TaskState::Dead);
-    // The one that runs ends as it likes.
-    assert!(finish(store, heads[0].id, lease, DONE));
-    let next = store.add_webhook(self::webhook(62), Timestamp(6)).wait().unwrap();
-    assert!(next.id > webhook.id, "an id is never used twice");
 }
 
 fn plugin_values(store: &dyn Store) {

@@ -72,7 +72,7 @@ enum Line {
     Record(Box<Record>),
 }
 
-/// Writes everything that a store holds to a new file that only its owner can read: it has the secrets of the webhooks.
+/// Writes everything that a store holds to a new file that only its owner can read. Its secrets are sealed.
 /// Returns the number of records.
 ///
 /// # Errors

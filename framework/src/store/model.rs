@@ -13,8 +13,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::conformance::Fresh;
 use super::record::Move;
 use super::{
-    Acceptance, AttemptResult, Ending, Lane, Lease, NewTask, NewWebhook, OwnerId, Priority, Store, TaskId, TaskState,
-    Timestamp, Unique, WebhookId,
+    Acceptance, AttemptResult, Ending, Lane, Lease, NewTask, NewWebhook, OwnerId, Priority, Sealed, Store, TaskId,
+    TaskState, Timestamp, Unique, WebhookId, WebhookOptions,
 };
 
 /// Sequences, where `PROPTEST_CASES` does not say otherwise.
@@ -427,10 +427,12 @@ impl Both<'_> {
             Operation::AddWebhook => {
                 let webhook = NewWebhook {
                     owner: OwnerId(1),
+                    name: String::new(),
                     url: "https://example.com".into(),
                     method: "none".into(),
-                    settings: BTreeMap::new(),
                     events: Vec::new(),
+                    options: WebhookOptions::default(),
+                    secrets: Sealed::default(),
                 };
                 let id = store.add_webhook(webhook, now).wait().unwrap().id.0;
                 prop_assert!(id > self.model.last_webhook, "an id was given twice");

@@ -19,6 +19,7 @@ mod session;
 mod target;
 mod tls;
 mod transfer;
+mod webhook;
 mod write;
 mod writer;
 
@@ -34,9 +35,9 @@ use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Change, Claimed, Ending, Event, EventId, Lane, Lease, NewWebhook,
-    OwnerId, PluginValueStore, Receipt, Recovered, Started, Store, StoreError, StoreOpenError, Task, TaskCounts,
-    TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
+    Acceptance, AcceptedTask, Attempt, AttemptResult, Change, Claimed, Ending, Event, EventId, Lane, Lease,
+    PluginValueStore, Receipt, Recovered, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter,
+    TaskId, TaskStore, Timestamp, sealed,
 };
 use crate::store::lock::FolderLock;
 use hosts::Renewed;
@@ -358,40 +359,6 @@ impl TaskStore for PostgresStore {
     fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
         let id = id.clone();
         self.read(async move |session: &Session| read::event_by_id(session, &id).await)
-    }
-}
-
-impl WebhookStore for PostgresStore {
-    fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
-        self.change(Kind::OWN, async move |session: &Session| change::add_webhook(session, &webhook, now).await)
-    }
-
-    fn set_webhook_enabled(
-        &self,
-        id: WebhookId,
-        enabled: bool,
-        reason: Option<String>,
-        now: Timestamp,
-    ) -> Receipt<bool> {
-        self.change(Kind::OWN, async move |session: &Session| {
-            change::set_webhook_enabled(session, id, enabled, reason.as_deref(), now).await
-        })
-    }
-
-    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
-        self.change(Kind::WORK, async move |session: &Session| change::remove_webhook(session, id, now).await)
-    }
-
-    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
-        self.read(async move |session: &Session| read::webhook_by_id(session, id).await)
-    }
-
-    fn webhooks(&self, owner: Option<OwnerId>) -> Result<Vec<Webhook>, StoreError> {
-        self.read(async move |session: &Session| read::webhooks(session, owner).await)
-    }
-
-    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
-        self.read(async move |session: &Session| read::webhooks_for(session, owner).await)
     }
 }
 

@@ -29,4 +29,4 @@ pub use task::{
 };
 pub(crate) use task::{read_schedule, write_schedule};
 pub use transfer::{LastIds, PluginValue, Record, StoredPolicy};
-pub use webhook::{NewWebhook, Webhook};
+pub use webhook::{Envelope, Failing, NewWebhook, Order, Sealed, Webhook, WebhookOptions};

@@ -15,6 +15,7 @@ mod read;
 mod schedule;
 mod schema;
 mod transfer;
+mod webhook;
 mod write;
 mod writer;
 
@@ -26,9 +27,9 @@ use rusqlite::Connection;
 
 use super::{
     Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkId, BulkState, BulkStep, BulkStore, Care, Change,
-    Claimed, Ending, Event, EventId, Lane, Lease, NewBulk, NewWebhook, OwnerId, PluginValueStore, Receipt, Record,
-    Records, Recovered, Retention, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task,
-    TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp, Webhook, WebhookId, WebhookStore, sealed,
+    Claimed, Ending, Event, EventId, Lane, Lease, NewBulk, PluginValueStore, Receipt, Record, Records, Recovered,
+    Retention, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter,
+    TaskId, TaskStore, Timestamp, sealed,
 };
 use crate::store::lock::FolderLock;
 use writer::{Sync, Writer};
@@ -185,40 +186,6 @@ impl TaskStore for SqliteStore {
 
     fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
         self.read(|connection| read::event(connection, id))
-    }
-}
-
-impl WebhookStore for SqliteStore {
-    fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
-        self.writer.submit(Sync::Full, move |connection| write::add_webhook(connection, webhook, now))
-    }
-
-    fn set_webhook_enabled(
-        &self,
-        id: WebhookId,
-        enabled: bool,
-        reason: Option<String>,
-        now: Timestamp,
-    ) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| {
-            write::set_webhook_enabled(connection, id, enabled, reason.as_deref(), now)
-        })
-    }
-
-    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| write::remove_webhook(connection, id, now))
-    }
-
-    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
-        self.read(|connection| read::webhook(connection, id))
-    }
-
-    fn webhooks(&self, owner: Option<OwnerId>) -> Result<Vec<Webhook>, StoreError> {
-        self.read(|connection| read::webhooks(connection, owner))
-    }
-
-    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
-        self.read(|connection| read::webhooks_for(connection, owner))
     }
 }
 

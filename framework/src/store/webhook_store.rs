@@ -1,12 +1,23 @@
 //! What the store knows of webhooks, and what plugins keep.
 
-use super::{NewWebhook, OwnerId, Receipt, StoreError, Timestamp, Webhook, WebhookId, sealed};
+use super::{
+    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, StoreError, Timestamp, Webhook, WebhookId, sealed,
+};
 
 /// Webhooks.
 pub trait WebhookStore: Send + Sync + sealed::Sealed {
     /// Adds a webhook, enabled.
     fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook>;
-    /// Enables a webhook, or disables it with a reason. False when there is none.
+    /// Gives a webhook other properties. Whether it is enabled and its failures stay. `None` when there is none, or when
+    /// its secrets are no longer `seen`, which whoever changes it has read.
+    fn change_webhook(
+        &self,
+        id: WebhookId,
+        seen: Sealed,
+        webhook: NewWebhook,
+        now: Timestamp,
+    ) -> Receipt<Option<Webhook>>;
+    /// Enables a webhook, or disables it with a reason; either way its failures are forgotten. False when there is none.
     fn set_webhook_enabled(
         &self,
         id: WebhookId,
@@ -14,6 +25,17 @@ pub trait WebhookStore: Send + Sync + sealed::Sealed {
         reason: Option<String>,
         now: Timestamp,
     ) -> Receipt<bool>;
+    /// Makes the tasks of a webhook dead that are ready or waiting, and returns how many that were.
+    fn end_tasks_of_webhook(&self, id: WebhookId, reason: String, now: Timestamp) -> Receipt<u64>;
+    /// Counts an attempt that failed, and returns the failures since the last success; `None` when there is no such
+    /// webhook.
+    fn webhook_failed(&self, id: WebhookId, now: Timestamp) -> Receipt<Option<Failing>>;
+    /// Notes that the owner of a webhook that fails has been warned. False when that was noted before, or there is none.
+    fn webhook_warned(&self, id: WebhookId) -> Receipt<bool>;
+    /// Forgets the failures of a webhook.
+    fn webhook_delivered(&self, id: WebhookId) -> Receipt<()>;
+    /// Replaces the secrets of a webhook by the same ones, sealed otherwise. False when they are no longer `seen`.
+    fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool>;
     /// Removes a webhook; its tasks that have not ended become dead in the same commit. False when there is none.
     fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool>;
     /// Returns one webhook.
@@ -34,6 +56,27 @@ pub trait WebhookStore: Send + Sync + sealed::Sealed {
     ///
     /// When the store cannot be read.
     fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError>;
+}
+
+/// With which key secrets are sealed. The key itself is not in the store.
+pub trait SealingStore: Send + Sync + sealed::Sealed {
+    /// Returns the id of the key; `None` before anything has been sealed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn sealing_key(&self) -> Result<Option<String>, StoreError>;
+    /// Names another key in place of the one that was `seen`, and returns the id of the one that holds then: another
+    /// host may have been first.
+    fn set_sealing_key(&self, seen: Option<String>, key: String) -> Receipt<String>;
+    /// Returns everything that plugins keep.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn plugin_values(&self) -> Result<Vec<PluginValue>, StoreError>;
+    /// Replaces a plugin's value by the same one, sealed otherwise. False when it is no longer `seen`.
+    fn reseal_plugin_value(&self, seen: PluginValue, sealed: Vec<u8>) -> Receipt<bool>;
 }
 
 /// What plugins keep.

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use switchboard_plugin_api::host::Payload;
 use switchboard_plugin_api::{Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger};
 
-use super::{CHANNEL, Planned};
+use super::{CHANNEL, Planned, Receiver};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome};
+use crate::error::Chain;
 use crate::metrics::Attempted;
 use crate::run::{CallOptions, Exchange, ImmediateResult, RunState};
 use crate::store::{Attempt, AttemptResult, NewEvent, Started, Timestamp, Webhook};
@@ -40,7 +41,8 @@ pub(crate) fn input(
     delivery.owner = event.owner.0;
     delivery.task.clone_from(&event.task);
     delivery.webhook = webhook.id.0;
-    delivery.url.clone_from(&webhook.url);
+    delivery.url = if webhook.url.is_empty() { webhook.name.clone() } else { webhook.url.clone() };
+    delivery.channel.clone_from(&event.channel);
     delivery.body = String::from_utf8(event.body.clone())
         .map_err(|_| PluginError::permanent("the stored body is damaged: it is not UTF-8").with_code("corrupt"))?;
     delivery.attempt = attempt;
@@ -69,6 +71,13 @@ pub(crate) fn outcome(result: Result<Payload, PluginError>, exchanges: &Mutex<Ve
     }
 }
 
+/// Returns the receiver of a delivery, with its secrets.
+pub(crate) fn receiver(core: &Core, webhook: &Webhook) -> Result<Receiver, PluginError> {
+    let opened = Receiver::of(&core.vault, webhook);
+    // The key may come back: the task waits, and is not lost.
+    opened.map_err(|error| PluginError::retryable(Chain(&error).to_string()).with_code("secrets"))
+}
+
 /// Performs the immediate deliveries of an event that is committed, one after the other, and writes down how they ended.
 pub(crate) fn deliver_immediately(run: &Arc<RunState>, event: &NewEvent, planned: &[Planned]) -> Vec<ImmediateResult> {
     let immediate = planned.iter().filter(|planned| planned.immediate);
@@ -85,8 +94,8 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
             .handler(ImmediateDelivery::NUMBER, &webhook.method)
             .ok_or_else(|| PluginError::permanent("the auth method has gone").with_code("plugin_missing"))?;
         let options = CallOptions {
-            timeout: Some(core.config.deferred.immediate_timeout),
-            settings: Some(Arc::new(webhook.settings.clone())),
+            timeout: Some(webhook.options.immediate_timeout.unwrap_or(core.config.deferred.immediate_timeout)),
+            receiver: Some(Arc::new(receiver(core, webhook)?)),
             exchanges: Some(Arc::clone(&exchanges)),
             ..CallOptions::default()
         };
@@ -110,7 +119,7 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
         response: written.response.clone(),
     };
     if let Err(error) = core.store.record_attempt(attempt).wait() {
-        log::error!(logger: core.log, target: CHANNEL, error = crate::error::Chain(&error).to_string();
+        log::error!(logger: core.log, target: CHANNEL, error = Chain(&error).to_string();
             "an immediate delivery cannot be written down");
     }
     let line = Line { event: &event.name, webhook, task: None, attempt: 1, started_at };

@@ -107,6 +107,7 @@ pub(crate) fn build(run: &RunState, name: &str, data: &str, owner: OwnerId) -> R
         owner,
         task: run.subject.task.clone(),
         cause: run.cause.map(|(task, _)| task),
+        channel: run.subject.channel.clone(),
         depth,
         body: body(name, data, owner)?,
         at: Timestamp(run.core.clock.now()),

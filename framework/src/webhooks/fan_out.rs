@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, RunEnd, Trigger};
 
-use super::CHANNEL;
+use super::{CHANNEL, filter};
 use crate::registry::{BuiltIn, Registry};
 use crate::run::RunState;
-use crate::store::{NewEvent, NewTask, StoreError, Timestamp, Webhook, WebhookId};
+use crate::store::{NewEvent, NewTask, Order, StoreError, Timestamp, Webhook, WebhookId};
 
 /// Service `fan_out`: plans the deliveries of one announced event of this run. The built-in watcher asks for it; so may
 /// a plugin that takes the watcher's place.
@@ -54,6 +54,7 @@ impl Planned {
             name: self.webhook.method.clone(),
             key: webhook_key(self.webhook.id),
             host: remote_host(&self.webhook.url),
+            ordered: self.webhook.options.order != Order::None,
             at: now,
             run_at: now,
             ..NewTask::default()
@@ -83,20 +84,17 @@ pub(crate) fn fan_out(run: &RunState, head: &[u8]) -> ServiceAnswer {
 
 fn plan(run: &RunState, event: &NewEvent) -> Result<Vec<Planned>, StoreError> {
     let webhooks = run.core.store.webhooks_for(event.owner)?;
-    let wanted = webhooks.into_iter().filter(|webhook| wants(webhook, &event.name));
+    let wanted = webhooks.into_iter().filter(|webhook| filter::matches(&webhook.events, &event.name));
     Ok(wanted.map(|webhook| Planned { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook) }).collect())
 }
 
-fn wants(webhook: &Webhook, event: &str) -> bool {
-    webhook.events.is_empty() || webhook.events.iter().any(|wanted| wanted == event)
-}
-
-/// A method with both kinds is deferred, and so delivers once. A method that nobody performs just now is deferred too:
-/// its task waits for the plugin to come back.
+/// A method with both kinds is deferred unless the webhook says otherwise, and so delivers once. A method that nobody
+/// performs just now is deferred too: its task waits for the plugin to come back.
 fn is_immediate(run: &RunState, webhook: &Webhook) -> bool {
     let registry: &Registry = &run.registry;
     let performs = |number| registry.exists_named(number, &webhook.method);
-    let immediate = performs(ImmediateDelivery::NUMBER) && !performs(DeferredDelivery::NUMBER);
+    let immediate =
+        performs(ImmediateDelivery::NUMBER) && (webhook.options.immediate || !performs(DeferredDelivery::NUMBER));
     if !immediate && !performs(DeferredDelivery::NUMBER) {
         log::warn!(logger: run.core.log, target: CHANNEL, webhook = webhook.id.to_string(), method = webhook.method;
             "no plugin performs the auth method; the delivery waits for one");

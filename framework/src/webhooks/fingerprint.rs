@@ -58,6 +58,7 @@ mod tests {
             name: "booking_added".into(),
             owner: OwnerId(62),
             task: task.map(str::to_owned),
+            channel: None,
             cause: None,
             depth: 0,
             body: body.into(),

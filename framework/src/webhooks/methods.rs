@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use switchboard_plugin_api::{AuthMethod, FieldFormat, Trigger, TriggerNumber, WebhookRegistration};
+use switchboard_plugin_api::{AuthMethod, FieldFormat, FormField, Trigger, TriggerNumber, WebhookRegistration};
 
 use super::CHANNEL;
 use crate::channel_log::ChannelLog;
@@ -22,6 +22,28 @@ pub struct Method {
     /// Texts and form.
     #[serde(flatten)]
     pub form: AuthMethod,
+}
+
+impl Method {
+    /// Returns the field of a setting.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&FormField> {
+        self.form.fields.iter().find(|field| field.key == key)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.field(key).is_some()
+    }
+}
+
+impl Problem {
+    /// Returns the key of the setting.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Missing { key, .. } | Self::Unknown { key, .. } | Self::Value { key, .. } => key,
+        }
+    }
 }
 
 /// What is wrong with the settings of a webhook.
@@ -140,28 +162,28 @@ fn is_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES && key.bytes().all(valid)
 }
 
-/// Checks the settings of a new webhook and completes them with the defaults of the form.
-pub(super) fn complete(method: &Method, given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
+/// Checks the settings of a webhook and completes them with the defaults of the form.
+pub(super) fn complete(method: &Method, given: BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<Problem>) {
     let fields = &method.form.fields;
-    if let Some(key) = given.keys().find(|key| !fields.iter().any(|field| &field.key == *key)) {
+    let unknown = |key: &String| {
         let known: Vec<_> = fields.iter().map(|field| field.key.as_str()).collect();
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-        return Err(Problem::Unknown { method: method.id.clone(), key: key.clone(), known });
-    }
+        Problem::Unknown { method: method.id.clone(), key: key.clone(), known }
+    };
+    let mut problems: Vec<Problem> = given.keys().filter(|key| !method.has(key)).map(unknown).collect();
     let mut settings = given;
     for field in fields {
         let value = settings.entry(field.key.clone()).or_insert_with(|| field.default.clone());
         if field.required && value.is_empty() {
             let (key, title) = (field.key.clone(), field.title.clone());
-            return Err(Problem::Missing { method: method.id.clone(), key, title });
-        }
-        if let Some(needed) =
+            problems.push(Problem::Missing { method: method.id.clone(), key, title });
+        } else if let Some(needed) =
             refused(field.format, value, || field.options.iter().map(|option| option.value.as_str()).collect())
         {
-            return Err(Problem::Value { key: field.key.clone(), value: value.clone(), needed });
+            problems.push(Problem::Value { key: field.key.clone(), value: value.escape_debug().to_string(), needed });
         }
     }
-    Ok(settings)
+    (settings, problems)
 }
 
 fn refused<'a>(format: FieldFormat, value: &str, options: impl FnOnce() -> Vec<&'a str>) -> Option<String> {
@@ -199,12 +221,14 @@ mod tests {
 
     #[test]
     fn settings_are_checked_against_the_form_and_completed_from_it() {
-        let complete = |pairs| complete(&method(), settings(pairs));
-        assert_eq!(complete(&[("user", "u&<>\"'é")]).unwrap(), settings(&[("user", "u&<>\"'é"), ("mode", "a")]));
-        assert!(matches!(complete(&[]), Err(Problem::Missing { .. })));
-        assert!(matches!(complete(&[("user", "")]), Err(Problem::Missing { .. })));
-        assert!(matches!(complete(&[("user", "u"), ("x", "1")]), Err(Problem::Unknown { .. })));
-        assert!(matches!(complete(&[("user", "u"), ("mode", "c")]), Err(Problem::Value { .. })));
+        let (complete, problems) = complete(&method(), settings(&[("user", "u&<>\"'é")]));
+        assert_eq!((complete, problems), (settings(&[("user", "u&<>\"'é"), ("mode", "a")]), Vec::new()));
+        let problems = |pairs| super::complete(&method(), settings(pairs)).1;
+        assert!(matches!(*problems(&[]), [Problem::Missing { .. }]));
+        assert!(matches!(*problems(&[("user", "")]), [Problem::Missing { .. }]));
+        assert!(matches!(*problems(&[("user", "u"), ("x", "1")]), [Problem::Unknown { .. }]));
+        assert!(matches!(*problems(&[("user", "u"), ("mode", "c")]), [Problem::Value { .. }]));
+        assert_eq!(problems(&[("x", "1"), ("mode", "c")]).len(), 3, "all of them");
     }
 
     #[test]

@@ -1,40 +1,27 @@
 //! The webhooks of a host, as an administrator works with them.
 
-use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
-use switchboard_plugin_api::{FieldProblem, PluginError};
+use switchboard_plugin_api::PluginError;
 use thiserror::Error;
 
-use super::CHANNEL;
-use super::event::is_event_name;
+use super::draft::{self, WebhookDraft, WebhookProblem};
 use super::fan_out::webhook_key;
-use super::methods::{self, Method, Problem};
-use super::validation;
+use super::methods::{self, Method};
+use super::rotation;
+use super::secrets::{self, WebhookSecrets};
+use super::shown::{Form, ShownWebhook};
+use super::{CHANNEL, validation};
 use crate::core::Core;
-use crate::egress::{Outlook, Refusal};
+use crate::egress::Outlook;
 use crate::error::Chain;
 use crate::run::{RunBuilder, TriggerError};
-use crate::store::{NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId};
+use crate::store::{KeyPolicy, NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId};
+use crate::vault::VaultError;
 
-/// A webhook to be added.
-#[derive(Clone, Default)]
-pub struct WebhookDraft {
-    /// Owner whose events it gets; 0 is the whole site and gets everybody's.
-    pub owner: i64,
-    /// URL of the receiver.
-    pub url: String,
-    /// Id of the auth method.
-    pub method: String,
-    /// Settings of the auth method by key.
-    pub settings: BTreeMap<String, String>,
-    /// Names of the events it gets; all when empty.
-    pub events: Vec<String>,
-    /// Language of the person who adds it, in which the auth method says what is wrong; the host's default when `None`.
-    pub language: Option<String>,
-}
-
-/// Why a webhook cannot be added or changed.
+/// Why a webhook cannot be added, changed or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WebhookError {
@@ -44,49 +31,31 @@ pub enum WebhookError {
         /// The id.
         id: WebhookId,
     },
-    /// The owner is negative.
-    #[error("`{owner}` is no owner: 0 is the whole site, owners are positive numbers")]
-    Owner {
-        /// The number.
-        owner: i64,
+    /// It cannot be stored like this.
+    #[error("{}", told(problems))]
+    Invalid {
+        /// What is wrong, by field.
+        problems: Vec<WebhookProblem>,
     },
-    /// The URL is refused by the egress rules.
-    #[error("the URL `{url}` cannot be used")]
-    Url {
-        /// The URL as it was given.
-        url: String,
-        /// The rule.
-        source: Refusal,
+    /// Somebody else has changed it meanwhile.
+    #[error("webhook {id} was changed by somebody else meanwhile: look at it and try again")]
+    Changed {
+        /// The id.
+        id: WebhookId,
     },
-    /// Nobody offers the auth method.
-    #[error(
-        "there is no auth method `{method}`; there are: {known}. A method comes with its plugin: place its library into the plugin folder"
-    )]
-    Method {
+    /// It has no secret that the host can make.
+    #[error("auth method `{method}` has no secret that can be made here: change its settings by hand")]
+    NoRotation {
         /// The method.
         method: String,
-        /// The methods that there are.
-        known: String,
     },
-    /// A name in the event filter that no event can have.
-    #[error("`{name}` is no event name: 1 to 100 of A-Z, a-z, 0-9, `_`, `-` and `.` are needed")]
-    Event {
-        /// The name.
-        name: String,
-    },
-    /// The settings do not fit the method's form.
-    #[error("the settings do not fit")]
-    Settings {
-        /// What is wrong with them.
-        source: Problem,
-    },
-    /// The auth method itself has found problems.
-    #[error("auth method `{method}` cannot work like this: {}", told(problems))]
-    Refused {
-        /// The method.
-        method: String,
-        /// Its problems, by field, in the language of whoever adds the webhook.
-        problems: Vec<FieldProblem>,
+    /// It has no setting of that name.
+    #[error("webhook {id} has no setting `{key}`")]
+    NoSetting {
+        /// The id.
+        id: WebhookId,
+        /// The key.
+        key: String,
     },
     /// The auth method could not say whether the webhook can work.
     #[error("auth method `{method}` could not check the webhook")]
@@ -102,6 +71,12 @@ pub enum WebhookError {
         /// Why.
         source: TriggerError,
     },
+    /// Its secrets cannot be opened or sealed.
+    #[error("the secrets of the webhook cannot be read or sealed")]
+    Secrets {
+        /// Why.
+        source: VaultError,
+    },
     /// The store failed.
     #[error("the webhook cannot be stored or read")]
     Store {
@@ -111,8 +86,38 @@ pub enum WebhookError {
 }
 
 /// The webhooks of one host.
+///
+/// ```no_run
+/// use switchboard::{Switchboard, WebhookDraft};
+///
+/// let switchboard = Switchboard::open("switchboard-data")?;
+/// let webhooks = switchboard.webhooks();
+/// let added = webhooks.add(WebhookDraft {
+///     name: "Booking mirror".into(),
+///     owner: 62,
+///     url: "https://hooks.example.com/in".into(),
+///     method: "none".into(),
+///     events: vec!["booking_*".into()],
+///     ..WebhookDraft::default()
+/// })?;
+///
+/// // What is not said again stays: secrets are written, and never read.
+/// let mut draft = webhooks.draft(added.id)?;
+/// draft.options.cap = std::num::NonZeroU32::new(2);
+/// for problem in webhooks.validate(&draft, Some(added.id))? {
+///     println!("{}: {}", problem.field, problem.message);
+/// }
+/// webhooks.change(added.id, draft)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Webhooks<'a> {
     core: &'a Arc<Core>,
+}
+
+/// A draft that has been looked at.
+struct Examined {
+    secrets: WebhookSecrets,
+    problems: Vec<WebhookProblem>,
 }
 
 impl<'a> Webhooks<'a> {
@@ -130,41 +135,148 @@ impl<'a> Webhooks<'a> {
         methods::all(run, &self.core.log).map_err(|source| WebhookError::Methods { source })
     }
 
+    /// Returns the form of an auth method in `language`, filled with what the webhook `id` has, or with the defaults. Of
+    /// passwords it only says whether there is one. `None` when no plugin offers the method just now.
+    ///
+    /// # Errors
+    ///
+    /// When the methods cannot be asked, there is no such webhook, its secrets cannot be opened, or the store fails.
+    pub fn form(&self, method: &str, id: Option<WebhookId>, language: &str) -> Result<Option<Form>, WebhookError> {
+        let methods = self.methods(language)?;
+        let Some(method) = methods.into_iter().find(|one| one.id == method) else { return Ok(None) };
+        let settings = match id {
+            None => None,
+            Some(id) => {
+                let webhook = self.get(id)?;
+                Some(self.secrets(&webhook)?.settings).filter(|_| webhook.method == method.id)
+            }
+        };
+        Ok(Some(Form::new(method, settings.as_ref())))
+    }
+
+    /// Returns what is wrong with a draft, by field: nothing when it can be stored as a new webhook, or in place of `id`.
+    /// The auth method itself (07305) is asked when nothing else is wrong.
+    ///
+    /// # Errors
+    ///
+    /// When there is no webhook `id`, its secrets cannot be opened, the methods cannot be asked, or the store fails.
+    pub fn validate(&self, draft: &WebhookDraft, id: Option<WebhookId>) -> Result<Vec<WebhookProblem>, WebhookError> {
+        let before = id.map(|id| self.get(id)).transpose()?;
+        Ok(self.examine(draft, before.as_ref())?.problems)
+    }
+
+    fn examine(&self, draft: &WebhookDraft, before: Option<&Webhook>) -> Result<Examined, WebhookError> {
+        let methods = self.methods(draft.language.as_deref().unwrap_or(&self.core.config.languages.default))?;
+        let method = methods.iter().find(|method| method.id == draft.method);
+        let mut problems = Vec::new();
+        if method.is_none() {
+            let known: Vec<_> = methods.iter().map(|method| method.id.as_str()).collect();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            problems.push(WebhookProblem::new("method", format_args!(
+                "there is no auth method `{}`; there are: {known}. A method comes with its plugin: place its library into the plugin folder",
+                draft.method.escape_debug()
+            )));
+        }
+        let old = before.map(|webhook| Ok((webhook.method.as_str(), self.secrets(webhook)?))).transpose()?;
+        let secrets = draft::merge(draft, method, old, &mut problems);
+        draft::check(draft, &secrets, &self.core.egress, &mut problems);
+        if problems.is_empty() {
+            problems = validation::validate(self.core, draft, &secrets.settings)?;
+        }
+        Ok(Examined { secrets, problems })
+    }
+
     /// Adds a webhook, enabled.
     ///
     /// # Errors
     ///
-    /// When the owner, the URL, the method or a setting cannot be used, when the auth method itself (07305) has found a
-    /// problem or cannot be asked, or the store fails.
+    /// [`WebhookError::Invalid`] with everything that is wrong with the draft, [`WebhookError::Validation`] when the auth
+    /// method cannot be asked; or the secrets cannot be sealed, or the store fails.
     pub fn add(&self, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
-        if draft.owner < 0 {
-            return Err(WebhookError::Owner { owner: draft.owner });
-        }
-        if let Some(name) = draft.events.iter().find(|name| !is_event_name(name)) {
-            return Err(WebhookError::Event { name: name.escape_debug().to_string() });
-        }
-        let methods = self.methods(&self.core.config.languages.default)?;
-        let Some(method) = methods.iter().find(|method| method.id == draft.method) else {
-            let known: Vec<_> = methods.iter().map(|method| method.id.as_str()).collect();
-            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-            return Err(WebhookError::Method { method: draft.method, known });
-        };
-        let judged = self.core.egress.judge(&draft.url);
-        judged.map(drop).map_err(|source| WebhookError::Url { url: draft.url.escape_debug().to_string(), source })?;
-        let settings = methods::complete(method, draft.settings).map_err(|source| WebhookError::Settings { source })?;
-        let language = draft.language.as_deref().unwrap_or(&self.core.config.languages.default);
-        let webhook = NewWebhook {
-            owner: OwnerId(draft.owner),
-            url: draft.url,
-            method: draft.method,
-            settings,
-            events: draft.events,
-        };
-        validation::validate(self.core, &webhook, language)?;
-        let webhook = self.core.store.add_webhook(webhook, self.now()).wait().map_err(store)?;
+        let new = self.checked(draft, None)?;
+        let webhook = self.core.store.add_webhook(new, self.now()).wait().map_err(store)?;
+        self.set_policy(&webhook)?;
         log::info!(logger: self.core.log, target: CHANNEL, webhook = webhook.id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook added");
         Ok(webhook)
+    }
+
+    /// Returns a webhook as a draft, to be changed: without its secrets, which stay as they are unless the draft has
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that id, its secrets cannot be opened, or the store fails.
+    pub fn draft(&self, id: WebhookId) -> Result<WebhookDraft, WebhookError> {
+        let webhook = self.get(id)?;
+        let headers = self.secrets(&webhook)?.headers.into_iter().map(|(name, _)| (name, None)).collect();
+        Ok(WebhookDraft {
+            name: webhook.name,
+            owner: webhook.owner.0,
+            url: webhook.url,
+            method: webhook.method,
+            events: webhook.events,
+            options: webhook.options,
+            headers,
+            ..WebhookDraft::default()
+        })
+    }
+
+    /// Gives a webhook the properties of a draft. Deliveries that wait go by the new ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Webhooks::add`]; and when there is none of that id, or somebody else changed it at the same time.
+    pub fn change(&self, id: WebhookId, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
+        let before = self.get(id)?;
+        let new = self.checked(draft, Some(&before))?;
+        self.replace(&before, new)
+    }
+
+    fn replace(&self, before: &Webhook, new: NewWebhook) -> Result<Webhook, WebhookError> {
+        let id = before.id;
+        let changed = self.core.store.change_webhook(id, before.secrets.clone(), new, self.now());
+        let Some(webhook) = changed.wait().map_err(store)? else {
+            self.get(id)?;
+            return Err(WebhookError::Changed { id });
+        };
+        self.set_policy(&webhook)?;
+        log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(), owner = webhook.owner.0,
+            method = webhook.method; "webhook changed");
+        Ok(webhook)
+    }
+
+    fn checked(&self, draft: WebhookDraft, before: Option<&Webhook>) -> Result<NewWebhook, WebhookError> {
+        let Examined { secrets, problems } = self.examine(&draft, before)?;
+        if !problems.is_empty() {
+            return Err(WebhookError::Invalid { problems });
+        }
+        Ok(NewWebhook {
+            owner: draft::owner(&draft),
+            name: draft.name,
+            url: draft.url,
+            method: draft.method,
+            events: draft.events,
+            options: draft.options,
+            secrets: secrets.seal(&self.core.vault).map_err(sealing)?,
+        })
+    }
+
+    /// Lets the key of a webhook's deliveries follow its record.
+    fn set_policy(&self, webhook: &Webhook) -> Result<(), WebhookError> {
+        let key = webhook_key(webhook.id);
+        let stored = self.core.store.key_policies().map_err(store)?;
+        let stored = stored.into_iter().find(|(name, _)| *name == key).map(|(_, policy)| policy).unwrap_or_default();
+        let wanted = policy(webhook, &stored);
+        if wanted == stored {
+            return Ok(());
+        }
+        let wanted = Some(wanted).filter(|wanted| !wanted.is_empty());
+        self.core.store.set_key_policy(key.clone(), wanted.clone(), self.now()).wait().map_err(store)?;
+        if let Some(deferred) = self.core.deferred.get() {
+            deferred.policy_changed(key, wanted);
+        }
+        Ok(())
     }
 
     /// Returns why a request to `url` would not arrive just now although the URL is accepted: its name has no address, or
@@ -199,15 +311,54 @@ impl<'a> Webhooks<'a> {
         self.core.store.webhooks(owner.map(OwnerId)).map_err(store)
     }
 
-    /// Enables or disables a webhook. A task that comes due while its webhook is disabled becomes a dead letter, which can
+    /// Returns webhooks as people and programs may see them: with marks in place of their secrets. That is every password
+    /// field, the values of custom headers, and every setting of a method that no plugin describes just now.
+    #[must_use]
+    pub fn shown(&self, webhooks: &[Webhook]) -> Vec<ShownWebhook> {
+        let methods = self.methods(&self.core.config.languages.default).unwrap_or_default();
+        let show = |webhook: &Webhook| {
+            let method = methods.iter().find(|method| method.id == webhook.method);
+            ShownWebhook::new(webhook, &secrets::open(&self.core.vault, &webhook.secrets), method)
+        };
+        webhooks.iter().map(show).collect()
+    }
+
+    /// Returns a setting of a webhook in the clear, also a secret one, and notes in the log that `by` has read it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such webhook or setting, its secrets cannot be opened, or the store fails.
+    pub fn reveal(&self, id: WebhookId, key: &str, by: &str) -> Result<String, WebhookError> {
+        let webhook = self.get(id)?;
+        let value = self.secrets(&webhook)?.settings.remove(key);
+        let value = value.ok_or_else(|| WebhookError::NoSetting { id, key: key.to_owned() })?;
+        log::warn!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(), setting = key, by;
+            "a setting was shown in the clear");
+        Ok(value)
+    }
+
+    /// Enables a webhook. Its failures are forgotten, so that it has all the time again until it is disabled by itself.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that id, or the store fails.
+    pub fn enable(&self, id: WebhookId) -> Result<Webhook, WebhookError> {
+        self.set_enabled(id, true, None)
+    }
+
+    /// Disables a webhook, for a `reason` that is shown. A task that comes due meanwhile becomes a dead letter, which can
     /// be retried.
     ///
     /// # Errors
     ///
     /// When there is none of that id, or the store fails.
-    pub fn set_enabled(&self, id: WebhookId, enabled: bool) -> Result<Webhook, WebhookError> {
-        let found = self.core.store.set_webhook_enabled(id, enabled, None, self.now()).wait().map_err(store)?;
-        if !found {
+    pub fn disable(&self, id: WebhookId, reason: Option<&str>) -> Result<Webhook, WebhookError> {
+        self.set_enabled(id, false, reason)
+    }
+
+    fn set_enabled(&self, id: WebhookId, enabled: bool, reason: Option<&str>) -> Result<Webhook, WebhookError> {
+        let reason = reason.map(str::to_owned);
+        if !self.core.store.set_webhook_enabled(id, enabled, reason, self.now()).wait().map_err(store)? {
             return Err(WebhookError::Missing { id });
         }
         let state = if enabled { "webhook enabled" } else { "webhook disabled" };
@@ -224,11 +375,40 @@ impl<'a> Webhooks<'a> {
         if !self.core.store.remove_webhook(id, self.now()).wait().map_err(store)? {
             return Err(WebhookError::Missing { id });
         }
+        let key = webhook_key(id);
+        self.core.store.set_key_policy(key.clone(), None, self.now()).wait().map_err(store)?;
         if let Some(deferred) = self.core.deferred.get() {
-            deferred.changed(webhook_key(id));
+            deferred.policy_changed(key.clone(), None);
+            deferred.changed(key);
         }
         log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(); "webhook removed");
         Ok(())
+    }
+
+    /// Makes a new secret for a webhook that signs, and lets the former one sign beside it for the time `keep`, at most
+    /// seven days. Returns the new secret, or the public half of a pair, which is what the receiver needs; it is not shown
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that id, its method has no such secret, it cannot be stored, or the store fails.
+    pub fn rotate_secret(&self, id: WebhookId, keep: Duration) -> Result<String, WebhookError> {
+        let before = self.get(id)?;
+        let methods = self.methods(&self.core.config.languages.default)?;
+        let method = methods.iter().find(|method| method.id == before.method);
+        let no_rotation = || WebhookError::NoRotation { method: before.method.clone() };
+        let settings = self.secrets(&before)?.settings;
+        let rotated = method.and_then(|method| rotation::rotate(&method.form, &settings, self.now(), keep));
+        let rotated = rotated.ok_or_else(no_rotation)?;
+        let draft = WebhookDraft { settings: rotated.settings, ..self.draft(id)? };
+        let new = self.checked(draft, Some(&before))?;
+        self.replace(&before, new)?;
+        log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(); "webhook has a new secret");
+        Ok(rotated.told)
+    }
+
+    fn secrets(&self, webhook: &Webhook) -> Result<WebhookSecrets, WebhookError> {
+        secrets::open(&self.core.vault, &webhook.secrets).map_err(sealing)
     }
 
     fn now(&self) -> Timestamp {
@@ -236,19 +416,21 @@ impl<'a> Webhooks<'a> {
     }
 }
 
-/// Puts the problems of an auth method into one line.
-fn told(problems: &[FieldProblem]) -> String {
-    let told = problems.iter().map(|problem| {
-        // A plugin may write several lines.
-        let message = problem.message.split_whitespace().collect::<Vec<_>>().join(" ");
-        match &problem.key {
-            Some(key) => format!("`{}`: {message}", key.escape_debug()),
-            None => message,
-        }
-    });
-    told.collect::<Vec<_>>().join("; ")
+/// Returns the policy of a webhook's key: what its record says, and of `other` what that leaves open.
+fn policy(webhook: &Webhook, other: &KeyPolicy) -> KeyPolicy {
+    let cap: Option<NonZeroU32> = webhook.options.cap;
+    KeyPolicy { cap, rate: webhook.options.rate, paused: other.paused }
+}
+
+/// Puts problems into one line.
+fn told(problems: &[WebhookProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn store(source: StoreError) -> WebhookError {
     WebhookError::Store { source }
+}
+
+fn sealing(source: VaultError) -> WebhookError {
+    WebhookError::Secrets { source }
 }

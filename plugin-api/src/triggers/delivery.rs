@@ -57,6 +57,9 @@ pub struct Delivery {
     /// When the event was announced, in milliseconds since the Unix epoch. Since 1.1; `None` from an older host.
     #[serde(default)]
     pub queued_at_ms: Option<i64>,
+    /// Channel that the change came from, when it came from one: it knows already. Since 1.1; `None` from an older host.
+    #[serde(default)]
+    pub channel: Option<String>,
 }
 
 /// Why an attempt is made.

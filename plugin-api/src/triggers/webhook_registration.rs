@@ -87,6 +87,19 @@ pub struct FormField {
     /// The choices of a [`FieldFormat::Select`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<FieldOption>,
+    /// Where the former values of a secret go when the host makes a new one. Since 1.1; `None` where it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+}
+
+/// How a secret is replaced while receivers still have the former one: the fields beside it that hold those.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Rotation {
+    /// Key of the field with the former secrets, with white space between them.
+    pub old: String,
+    /// Key of the field with the time until which each of them holds, as `2026-11-30T12:00:00Z`, in the same order.
+    pub until: String,
 }
 
 impl FormField {
@@ -114,6 +127,14 @@ impl FormField {
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
+        self
+    }
+
+    /// Says that the host may make a new secret, in the form of Standard Webhooks (`whsec_`, `whsk_`): the former one goes
+    /// into the field `old`, and the time until which it holds into the field `until`. See [`Rotation`].
+    #[must_use]
+    pub fn rotates(mut self, old: impl Into<String>, until: impl Into<String>) -> Self {
+        self.rotation = Some(Rotation { old: old.into(), until: until.into() });
         self
     }
 

@@ -49,6 +49,7 @@ impl WebhookSigned {
     fn auth_method(&self, cx: &Context, _request: RegistrationRequest) -> Result<AuthMethod, PluginError> {
         let secret = FormField::new(SECRET, FieldFormat::Password, cx.text("signed-secret"))
             .description(cx.text("signed-secret-help"))
+            .rotates(OLD_SECRETS, OLD_UNTIL)
             .required();
         let old = FormField::new(OLD_SECRETS, FieldFormat::Password, cx.text("signed-old-secrets"))
             .description(cx.text("signed-old-secrets-help"));

@@ -1,21 +1,18 @@
 //! How results look: JSON for programs, text for people.
 
 pub(super) mod tasks;
+pub(super) mod webhooks;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use switchboard::channel_log::{ChannelInfo, LogRecord, printable};
-use switchboard::store::{Timestamp, Webhook};
+use switchboard::store::Timestamp;
 use switchboard::{
-    AnnouncedEvent, Broadcast, FieldFormat, LoadReport, Method, Minicomponent, PluginState, Registry, Suspension,
-    Switchboard, TaskOutcome,
+    AnnouncedEvent, Broadcast, LoadReport, Method, Minicomponent, PluginState, Registry, Suspension, TaskOutcome,
 };
 
 use crate::output::table;
-
-/// What stands in place of a secret.
-const MASK: &str = "********";
 
 pub(super) fn trigger_json(one: &Minicomponent) -> Value {
     json!({
@@ -94,33 +91,6 @@ pub(super) fn plugins(report: &LoadReport, data: &Path) -> String {
     text
 }
 
-/// A webhook without its secrets: password fields are write-only, and so is every setting of a method that no plugin
-/// describes just now.
-pub(super) fn webhook_json(host: &Switchboard, webhook: &Webhook) -> Value {
-    let methods = host.webhooks().methods(&host.config().languages.default).unwrap_or_default();
-    let form = methods.iter().find(|method| method.id == webhook.method).map(|method| &method.form);
-    let shown = |key: &str| {
-        form.and_then(|form| form.fields.iter().find(|field| field.key == key))
-            .is_some_and(|field| field.format != FieldFormat::Password)
-    };
-    let settings: serde_json::Map<String, Value> = webhook
-        .settings
-        .iter()
-        .map(|(key, value)| (key.clone(), if shown(key) { value.as_str() } else { MASK }.into()))
-        .collect();
-    json!({
-        "id": webhook.id,
-        "owner": webhook.owner,
-        "url": webhook.url,
-        "method": webhook.method,
-        "settings": settings,
-        "events": webhook.events,
-        "enabled": webhook.enabled,
-        "disabled_reason": webhook.disabled_reason,
-        "created_at": webhook.created_at.to_string(),
-    })
-}
-
 pub(super) fn plugins_json(report: &LoadReport) -> Value {
     let collisions = report.collisions.iter().map(|collision| {
         json!({
@@ -136,24 +106,6 @@ pub(super) fn plugins_json(report: &LoadReport) -> Value {
         "collisions": collisions.collect::<Value>(),
         "suspended": suspended.collect::<Value>(),
     })
-}
-
-pub(super) fn webhooks(webhooks: &[Webhook], owner: Option<i64>) -> String {
-    let rows = webhooks.iter().map(|webhook| {
-        vec![
-            webhook.id.to_string(),
-            webhook.owner.to_string(),
-            webhook.method.clone(),
-            if webhook.enabled { "enabled" } else { "disabled" }.into(),
-            if webhook.events.is_empty() { "all".into() } else { webhook.events.join(",") },
-            webhook.url.clone(),
-        ]
-    });
-    let empty = match owner {
-        None => "no webhooks yet: switchboard webhook add --owner N --url URL --method M".to_owned(),
-        Some(owner) => format!("owner {owner} has no webhooks"),
-    };
-    table(&["ID", "OWNER", "METHOD", "STATE", "EVENTS", "URL"], rows, &empty)
 }
 
 /// The members of an object, one a line.

@@ -329,7 +329,7 @@ fn key(host: &Switchboard, command: KeyCommand) -> Result<Reply> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<Rate> {
+pub(super) fn parse_rate(text: &str) -> Result<Rate> {
     let rate = text.split_once('/').and_then(|(starts, per)| {
         let per: HumanDuration = per.parse().ok()?;
         Some(Rate { starts: starts.parse().ok()?, per: per.0 })
@@ -337,7 +337,7 @@ fn parse_rate(text: &str) -> Result<Rate> {
     rate.ok_or_else(|| usage(format!("`--rate {text}` is no rate: write for example 10/1m")))
 }
 
-fn duration(option: &str, text: &str) -> Result<Duration> {
+pub(super) fn duration(option: &str, text: &str) -> Result<Duration> {
     let duration: Result<HumanDuration, _> = text.parse();
     duration.map(|duration| duration.0).map_err(|error| usage(format!("{option}: {error}")))
 }

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 
+use super::webhooks::{all_options, webhook};
 use super::*;
 use crate::store::{
-    BulkAction, BulkState, BulkStep, KeyPolicy, NewBulk, Rate, Record, Retention, Schedule, StoreError, TaskTemplate,
+    BulkAction, BulkState, BulkStep, KeyPolicy, NewBulk, NewWebhook, Rate, Record, Retention, Schedule, StoreError,
+    TaskTemplate,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -232,15 +234,10 @@ fn of_each_kind(store: &dyn Store) {
         ..unheld(10, "a")
     };
     accept_tasks(store, vec![event], vec![odd]);
-    let webhook = NewWebhook {
-        owner: OwnerId(62),
-        url: "https://example.com/hook".into(),
-        method: "basic".into(),
-        settings: BTreeMap::from([("password".into(), "ünsaid\n".into())]),
-        events: vec!["booking_added".into()],
-    };
+    let webhook = NewWebhook { options: all_options(), ..webhook(62) };
     let first = store.add_webhook(webhook.clone(), Timestamp(5)).wait().unwrap();
-    store.add_webhook(webhook, Timestamp(6)).wait().unwrap();
+    let second = store.add_webhook(webhook, Timestamp(6)).wait().unwrap();
+    store.webhook_failed(second.id, Timestamp(6)).wait().unwrap();
     store.remove_webhook(first.id, Timestamp(7)).wait().unwrap();
     store.put_schedule(schedule("s", 100)).wait().unwrap();
     fire(store, 100, 160);
@@ -319,13 +316,6 @@ pub(crate) fn move_everything(from: &dyn Store, to: &dyn Store) {
     check_well(to);
     let next = |store: &dyn Store| accept_one(store, unheld(95, "z"));
     assert_eq!(next(to), next(from), "ids go on");
-    let webhook = NewWebhook {
-        owner: OwnerId(1),
-        url: "https://example.com".into(),
-        method: "none".into(),
-        settings: BTreeMap::new(),
-        events: Vec::new(),
-    };
-    let added = [from, to].map(|store| store.add_webhook(webhook.clone(), Timestamp(96)).wait().unwrap().id);
+    let added = [from, to].map(|store| store.add_webhook(webhook(1), Timestamp(96)).wait().unwrap().id);
     assert_eq!(added[0], added[1]);
 }

@@ -1,15 +1,11 @@
 //! The changes that come one by one. Each runs inside a transaction that the writer opened.
 
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::read::{self, head_columns, webhook_columns};
+use super::read::{self, head_columns};
 use super::session::{Failure, Session, pipeline};
 use super::write::{self, Tasks, int, text};
-use crate::store::{
-    AcceptedTask, Claimed, Lane, NewTask, NewWebhook, Recovered, StoreError, TaskHead, TaskId, Timestamp, Webhook,
-    WebhookId,
-};
+use crate::store::{AcceptedTask, Claimed, Lane, NewTask, Recovered, TaskHead, TaskId, Timestamp};
 
 /// Waits for the other claims of the keys that have ordered tasks, so that no two hosts take one of the same key.
 const LOCK_ORDERS: &str = "SELECT pg_advisory_xact_lock(lock) FROM (
@@ -211,44 +207,6 @@ pub(super) async fn redo_starts(session: &Session, host: i64, runs: &Runs) -> Re
                SELECT id, lease, event, webhook, attempts, CASE WHEN replay_of IS NULL THEN 'deferred' ELSE 'replay' END,
                       updated_at FROM begun";
     session.execute(sql, &[&runs.id, &runs.lease, &runs.at, &host]).await.map(drop)
-}
-
-pub(super) async fn add_webhook(session: &Session, webhook: &NewWebhook, now: Timestamp) -> Result<Webhook, Failure> {
-    let encoded = |error: serde_json::Error| {
-        Failure::Store(StoreError::Corrupt { record: "webhook".into(), reason: error.to_string() })
-    };
-    let settings = serde_json::to_string(&webhook.settings).map_err(encoded)?;
-    let events = serde_json::to_string(&webhook.events).map_err(encoded)?;
-    let sql = concat!(
-        "INSERT INTO webhook (owner, url, method, settings, events, enabled, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, true, $6, $6) RETURNING ",
-        webhook_columns!("webhook")
-    );
-    let (url, method) = (text(&webhook.url), text(&webhook.method));
-    let rows = session.query(sql, &[&webhook.owner.0, &url, &method, &settings, &events, &now.0]).await?;
-    let read = |row: &Row| read::webhook(row, 0).map_err(Failure::Store);
-    rows.first().map(read).unwrap_or_else(|| Err(Failure::broken("an insert gave no row")))
-}
-
-pub(super) async fn set_webhook_enabled(
-    session: &Session,
-    id: WebhookId,
-    enabled: bool,
-    reason: Option<&str>,
-    now: Timestamp,
-) -> Result<bool, Failure> {
-    let sql = "UPDATE webhook SET enabled = $2, disabled_reason = $3, updated_at = $4 WHERE id = $1";
-    changed(session, sql, &[&id.0, &enabled, &reason.map(text), &now.0]).await
-}
-
-pub(super) async fn remove_webhook(session: &Session, id: WebhookId, now: Timestamp) -> Result<bool, Failure> {
-    if !changed(session, "DELETE FROM webhook WHERE id = $1", &[&id.0]).await? {
-        return Ok(false);
-    }
-    let sql = "UPDATE task SET state = 4, reason = 'webhook removed', holder = NULL, updated_at = $2
-               WHERE webhook = $1 AND state IN (0, 2)";
-    session.execute(sql, &[&id.0, &now.0]).await?;
-    Ok(true)
 }
 
 pub(super) async fn set_plugin_value(

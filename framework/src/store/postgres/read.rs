@@ -9,8 +9,8 @@ use super::session::{Failure, Session};
 use super::write::{int, number, text};
 use crate::store::record::read_schedule;
 use crate::store::{
-    Attempt, Event, EventId, Lane, Lease, OwnerId, Priority, StoreError, Task, TaskCounts, TaskFilter, TaskHead,
-    TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    Attempt, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task, TaskCounts, TaskFilter,
+    TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Tasks that are returned when a filter names no limit.
@@ -77,7 +77,7 @@ macro_rules! event_columns {
     ($table:literal) => {
         concat!(
             $table, ".id, ", $table, ".name, ", $table, ".owner, ", $table, ".task, ", $table, ".cause, ", $table,
-            ".depth, ", $table, ".body, ", $table, ".at"
+            ".depth, ", $table, ".body, ", $table, ".at, ", $table, ".channel"
         )
     };
 }
@@ -95,7 +95,7 @@ macro_rules! webhook_columns {
             $table,
             ".method, ",
             $table,
-            ".settings, ",
+            ".secrets, ",
             $table,
             ".events, ",
             $table,
@@ -105,7 +105,19 @@ macro_rules! webhook_columns {
             $table,
             ".created_at, ",
             $table,
-            ".updated_at"
+            ".updated_at, ",
+            $table,
+            ".name, ",
+            $table,
+            ".options, ",
+            $table,
+            ".failing_since, ",
+            $table,
+            ".failed_at, ",
+            $table,
+            ".failures, ",
+            $table,
+            ".warned"
         )
     };
 }
@@ -114,9 +126,9 @@ pub(super) use webhook_columns;
 /// How many columns `task_columns!` are.
 pub(super) const TASK_COLUMNS: usize = 24;
 /// How many columns `event_columns!` are.
-pub(super) const EVENT_COLUMNS: usize = 8;
+pub(super) const EVENT_COLUMNS: usize = 9;
 /// How many columns `webhook_columns!` are.
-pub(super) const WEBHOOK_COLUMNS: usize = 10;
+pub(super) const WEBHOOK_COLUMNS: usize = 16;
 
 /// Columns of a [`TaskHead`].
 macro_rules! head_columns {
@@ -201,7 +213,16 @@ pub(super) fn event(row: &Row, at: usize) -> Event {
         depth: count(row.get(at + 5)),
         body: row.get(at + 6),
         at: Timestamp(row.get(at + 7)),
+        channel: row.get(at + 8),
     }
+}
+
+/// Reads `failing_since`, `failed_at`, `failures` and `warned` from column `at`.
+pub(super) fn failing(row: &Row, at: usize) -> Option<Failing> {
+    let (since, last): (Option<i64>, Option<i64>) = (row.get(at), row.get(at + 1));
+    let (since, last) = (since.map(Timestamp)?, last.map(Timestamp)?);
+    let attempts = u32::try_from(row.get::<_, i64>(at + 2)).unwrap_or(u32::MAX);
+    Some(Failing { since, last, attempts, warned: row.get(at + 3) })
 }
 
 /// Reads `webhook_columns!` from column `at`.
@@ -214,7 +235,10 @@ pub(super) fn webhook(row: &Row, at: usize) -> Result<Webhook, StoreError> {
         owner: OwnerId(row.get(at + 1)),
         url: row.get(at + 2),
         method: row.get(at + 3),
-        settings: serde_json::from_str(row.get(at + 4)).map_err(damaged)?,
+        name: row.get(at + 10),
+        options: serde_json::from_str(row.get(at + 11)).map_err(damaged)?,
+        secrets: Sealed(row.get(at + 4)),
+        failing: failing(row, at + 12),
         events: serde_json::from_str(row.get(at + 5)).map_err(damaged)?,
         enabled: row.get(at + 6),
         disabled_reason: row.get(at + 7),

@@ -85,6 +85,17 @@ const MIGRATIONS: &[&str] = &[
     );
     CREATE INDEX idempotency_key_end ON idempotency_key (expires_at);
 ",
+    "
+    ALTER TABLE webhook ADD COLUMN name text NOT NULL DEFAULT '';
+    ALTER TABLE webhook ADD COLUMN options text NOT NULL DEFAULT '{}';
+    ALTER TABLE webhook ADD COLUMN failing_since bigint;
+    ALTER TABLE webhook ADD COLUMN failed_at bigint;
+    ALTER TABLE webhook ADD COLUMN failures bigint NOT NULL DEFAULT 0;
+    ALTER TABLE webhook ADD COLUMN warned boolean NOT NULL DEFAULT false;
+    ALTER TABLE webhook RENAME COLUMN settings TO secrets;
+    ALTER TABLE event ADD COLUMN channel text;
+    CREATE TABLE sealing_key (one integer PRIMARY KEY CHECK (one = 1), id text NOT NULL);
+",
 ];
 
 /// Marks a schema as ours, and says its version.

@@ -31,6 +31,7 @@ type ReadRecord = fn(&Row) -> Result<Record, StoreError>;
 
 /// Where each kind of record is read: how it is done, and the query, in the order in which they are imported.
 const QUERIES: &[(ReadRecord, &str)] = &[
+    (|row| Ok(Record::SealingKey(row.get(0))), "SELECT id FROM sealing_key"),
     (
         |row| read::webhook(row, 0).map(Record::Webhook),
         concat!("SELECT ", read::webhook_columns!("webhook"), " FROM webhook ORDER BY id"),
@@ -209,6 +210,11 @@ fn row_of(record: &Record, host: i64) -> Result<(&'static str, Values<'_>), Stor
     Ok(match record {
         // Set elsewhere.
         Record::LastIds(_) => ("SELECT 1", Vec::new()),
+        Record::SealingKey(key) => {
+            let sql =
+                "INSERT INTO sealing_key (one, id) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET id = excluded.id";
+            (sql, values![text(key)])
+        }
         Record::Webhook(webhook) => webhook_row(webhook)?,
         Record::Event(event) => event_row(event),
         Record::Task(task) => task_row(task, host),
@@ -237,17 +243,24 @@ fn json(record: &str, value: &impl serde::Serialize) -> Result<String, StoreErro
 }
 
 fn webhook_row(webhook: &Webhook) -> Result<(&'static str, Values<'_>), StoreError> {
-    let sql = "INSERT INTO webhook (id, owner, url, method, settings, events, enabled, disabled_reason, created_at,
-               updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let sql = "INSERT INTO webhook (id, owner, name, url, method, events, options, secrets, enabled, disabled_reason,
+               failing_since, failed_at, failures, warned, created_at, updated_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let values = values![
         webhook.id.0,
         webhook.owner.0,
+        text(&webhook.name),
         text(&webhook.url),
         text(&webhook.method),
-        json("webhook", &webhook.settings)?,
         json("webhook", &webhook.events)?,
+        json("webhook", &webhook.options)?,
+        text(&webhook.secrets.0),
         webhook.enabled,
         webhook.disabled_reason.as_deref().map(text),
+        webhook.failing.map(|failing| failing.since.0),
+        webhook.failing.map(|failing| failing.last.0),
+        webhook.failing.map_or(0, |failing| i64::from(failing.attempts)),
+        webhook.failing.is_some_and(|failing| failing.warned),
         webhook.created_at.0,
         webhook.updated_at.0,
     ];
@@ -255,8 +268,8 @@ fn webhook_row(webhook: &Webhook) -> Result<(&'static str, Values<'_>), StoreErr
 }
 
 fn event_row(event: &Event) -> (&'static str, Values<'_>) {
-    let sql =
-        "INSERT INTO event (id, name, owner, task, cause, depth, body, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let sql = "INSERT INTO event (id, name, owner, task, cause, depth, body, at, channel)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let values = values![
         text(&event.id.0),
         text(&event.name),
@@ -266,6 +279,7 @@ fn event_row(event: &Event) -> (&'static str, Values<'_>) {
         int(event.depth),
         &event.body[..],
         event.at.0,
+        event.channel.as_deref().map(text),
     ];
     (sql, values)
 }

@@ -60,9 +60,9 @@ pub(super) fn locks_of(task: &NewTask) -> impl Iterator<Item = String> + '_ {
     ordered.into_iter().chain(unique)
 }
 
-pub(super) const ACCEPT_EVENTS: &str = "INSERT INTO event (id, name, owner, task, cause, depth, body, at)
+pub(super) const ACCEPT_EVENTS: &str = "INSERT INTO event (id, name, owner, task, cause, depth, body, at, channel)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::integer[], $7::bytea[],
-                         $8::bigint[])";
+                         $8::bigint[], $9::text[])";
 
 #[derive(Default)]
 pub(super) struct Events<'a> {
@@ -74,6 +74,7 @@ pub(super) struct Events<'a> {
     depth: Vec<i32>,
     body: Vec<&'a [u8]>,
     at: Vec<i64>,
+    channel: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a> Events<'a> {
@@ -86,6 +87,7 @@ impl<'a> Events<'a> {
         self.depth.push(int(event.depth));
         self.body.push(&event.body);
         self.at.push(event.at.0);
+        self.channel.push(optional(event.channel.as_ref()));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,7 +95,8 @@ impl<'a> Events<'a> {
     }
 
     pub(super) fn columns(&self) -> Vec<Column<'_>> {
-        vec![&self.id, &self.name, &self.owner, &self.task, &self.cause, &self.depth, &self.body, &self.at]
+        let Self { id, name, owner, task, cause, depth, body, at, channel } = self;
+        vec![id, name, owner, task, cause, depth, body, at, channel]
     }
 }
 

@@ -18,6 +18,9 @@ pub struct NewEvent {
     pub task: Option<String>,
     /// Deferred task whose handler announced it, when one did.
     pub cause: Option<TaskId>,
+    /// Channel that the change came from, when it came from one, so that it is not sent back there.
+    #[serde(default)]
+    pub channel: Option<String>,
     /// How many such causes lie before it.
     pub depth: u32,
     /// The exact bytes that are sent.

@@ -1,24 +1,24 @@
 //! Everything that a store holds, one record after the other, as it moves to another store.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::wire;
 use super::{
-    Attempt, Bulk, BulkAction, BulkId, BulkState, Event, IdempotencyKey, KeyPolicy, OwnerId, Schedule, Task,
-    TaskFilter, TaskId, TaskTemplate, Timestamp, Webhook, WebhookId,
+    Attempt, Bulk, BulkAction, BulkId, BulkState, Event, Failing, IdempotencyKey, KeyPolicy, OwnerId, Schedule, Sealed,
+    Task, TaskFilter, TaskId, TaskTemplate, Timestamp, Webhook, WebhookId, WebhookOptions,
 };
 
 /// One record of a store.
 ///
-/// Webhooks come with their settings and plugins' values as they are: both may be secrets.
+/// The secrets of webhooks and plugins' values come as they are stored: sealed.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Record {
     /// The ids that were given last, so that none is used twice. The first record.
     LastIds(LastIds),
+    /// The id of the key that the secrets are sealed with.
+    SealingKey(String),
     /// A webhook.
     Webhook(#[serde(with = "WebhookFields")] Webhook),
     /// An event.
@@ -90,12 +90,19 @@ impl std::fmt::Debug for PluginValue {
 struct WebhookFields {
     id: WebhookId,
     owner: OwnerId,
+    #[serde(default)]
+    name: String,
     url: String,
     method: String,
-    settings: BTreeMap<String, String>,
     events: Vec<String>,
+    #[serde(default)]
+    options: WebhookOptions,
+    #[serde(alias = "settings")]
+    secrets: Sealed,
     enabled: bool,
     disabled_reason: Option<String>,
+    #[serde(default)]
+    failing: Option<Failing>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }

@@ -1,70 +1,183 @@
 //! Webhooks.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
-use super::{OwnerId, Timestamp, WebhookId};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// A webhook that is to be added.
-#[derive(Clone, PartialEq, Eq)]
+use super::wire;
+use super::{OwnerId, Rate, Timestamp, WebhookId};
+
+/// A webhook that is to be added, or what an existing one becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewWebhook {
     /// Owner whose events it gets; 0 gets everybody's.
     pub owner: OwnerId,
-    /// URL of the receiver.
+    /// What people call it; may be empty.
+    pub name: String,
+    /// URL of the receiver; empty where the auth method knows it by itself.
     pub url: String,
     /// Auth method.
     pub method: String,
-    /// Settings of the auth method. They may be secrets.
-    pub settings: BTreeMap<String, String>,
-    /// Names of the events that it gets; all when empty.
+    /// Names of the events that it gets, in which `*` stands for any characters; all when empty.
     pub events: Vec<String>,
+    /// How it is delivered to.
+    pub options: WebhookOptions,
+    /// Settings of the auth method, values of custom headers and the client certificate.
+    pub secrets: Sealed,
 }
 
 /// A webhook as it is stored.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
     /// Owner whose events it gets; 0 gets everybody's.
     pub owner: OwnerId,
-    /// URL of the receiver.
+    /// What people call it; may be empty.
+    pub name: String,
+    /// URL of the receiver; empty where the auth method knows it by itself.
     pub url: String,
     /// Auth method.
     pub method: String,
-    /// Settings of the auth method. They may be secrets.
-    pub settings: BTreeMap<String, String>,
-    /// Names of the events that it gets; all when empty.
+    /// Names of the events that it gets, in which `*` stands for any characters; all when empty.
     pub events: Vec<String>,
+    /// How it is delivered to.
+    pub options: WebhookOptions,
+    /// Settings of the auth method, values of custom headers and the client certificate.
+    pub secrets: Sealed,
     /// Whether it gets events.
     pub enabled: bool,
     /// Why it is disabled, when the host did it.
     pub disabled_reason: Option<String>,
+    /// Its failures since the last delivery that arrived; `None` when that was the last thing that happened.
+    pub failing: Option<Failing>,
     /// When it was added.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-impl fmt::Debug for Webhook {
-    /// Without the settings, which may be secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook")
-            .field("id", &self.id)
-            .field("owner", &self.owner)
-            .field("url", &self.url)
-            .field("method", &self.method)
-            .field("enabled", &self.enabled)
-            .finish_non_exhaustive()
+impl Webhook {
+    /// Returns what it is called among people: its name, else its URL.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        if self.name.is_empty() { &self.url } else { &self.name }
     }
 }
 
-impl fmt::Debug for NewWebhook {
-    /// Without the settings, which may be secrets.
+/// Failures of a webhook without a success between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// When the first attempt failed.
+    pub since: Timestamp,
+    /// When the last one failed.
+    pub last: Timestamp,
+    /// How many failed.
+    pub attempts: u32,
+    /// Whether its owner has been warned.
+    pub warned: bool,
+}
+
+/// How a webhook is delivered to. What is `None` is as the host's configuration says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebhookOptions {
+    /// Whether deliveries are made at once, in the time of whoever announces, where the auth method can.
+    pub immediate: bool,
+    /// Whether an immediate delivery that fails becomes a deferred one, where the auth method can.
+    pub then_queue: bool,
+    /// The time for one deferred attempt; 1 s to 60 s.
+    #[serde(rename = "timeout_ms", with = "wire::optional_ms")]
+    pub timeout: Option<Duration>,
+    /// The time for one immediate delivery; 1 s to 10 s.
+    #[serde(rename = "immediate_timeout_ms", with = "wire::optional_ms")]
+    pub immediate_timeout: Option<Duration>,
+    /// Wait before each attempt, the first included; 1 to 20 entries, at most 7 days in all.
+    #[serde(rename = "schedule_ms", with = "wire::optional_list_of_ms")]
+    pub schedule: Option<Vec<Duration>>,
+    /// How many deliveries may be under way at once.
+    pub cap: Option<NonZeroU32>,
+    /// How often one may start.
+    pub rate: Option<Rate>,
+    /// Which deliveries wait for one another.
+    pub order: Order,
+    /// Statuses after which a delivery is given up at once.
+    pub stop_on: Vec<u16>,
+    /// Certificate authorities in PEM that are trusted in place of the machine's.
+    pub ca_pem: Option<String>,
+    /// Whether the receiver is asked for its consent, as CloudEvents describes, before the webhook is stored.
+    pub handshake: bool,
+    /// What is around the event's properties in the body.
+    pub envelope: Envelope,
+}
+
+impl Default for WebhookOptions {
+    fn default() -> Self {
+        Self {
+            immediate: false,
+            then_queue: true,
+            timeout: None,
+            immediate_timeout: None,
+            schedule: None,
+            cap: None,
+            rate: None,
+            order: Order::None,
+            stop_on: Vec::new(),
+            ca_pem: None,
+            handshake: false,
+            envelope: Envelope::Reference,
+        }
+    }
+}
+
+/// Which deliveries to a webhook wait for one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// None: a delivery that fails is overtaken.
+    #[default]
+    None,
+    /// Those to the webhook: one after the other, as they were announced.
+    Webhook,
+    /// Those about the same subject, such as a property.
+    Subject,
+}
+
+/// What is around the properties of an event in the body that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// `{"data":{…,"task":"booking_added"}}`.
+    #[default]
+    Reference,
+    /// That of Standard Webhooks: `{"type":"booking.added","timestamp":"…","data":{…}}`.
+    Standard,
+}
+
+/// Secrets as they are stored: text that only the holder of the key can read. Its `Debug` shows nothing of them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Sealed(pub String);
+
+impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewWebhook")
-            .field("owner", &self.owner)
-            .field("url", &self.url)
-            .field("method", &self.method)
-            .finish_non_exhaustive()
+        f.write_str("Sealed(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Sealed {
+    /// Also reads the settings that an export of an earlier version has in the clear; the next start seals them.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Sealed(String),
+            Clear(std::collections::BTreeMap<String, String>),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Sealed(text) => Ok(Self(text)),
+            Written::Clear(settings) => serde_json::to_string(&settings).map(Self).map_err(serde::de::Error::custom),
+        }
     }
 }

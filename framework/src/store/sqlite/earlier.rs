@@ -14,8 +14,8 @@ use super::{SqliteStore, schema};
 use crate::store::{
     Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, IdempotencyKey,
     IdempotencyStore, KeyPolicy, NewBulk, NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore, Priority,
-    Schedule, ScheduleStore, Store, Task, TaskFilter, TaskId, TaskState, TaskStore, TaskTemplate, Timestamp, Unique,
-    WebhookId, WebhookStore,
+    Schedule, ScheduleStore, Sealed, SealingStore, Store, Task, TaskFilter, TaskId, TaskState, TaskStore, TaskTemplate,
+    Timestamp, Unique, WebhookId, WebhookOptions, WebhookStore,
 };
 
 /// A time that does not come in the life of a test.
@@ -33,6 +33,7 @@ fn event() -> Event {
         owner: OwnerId(62),
         task: Some("save_booking".into()),
         cause: None,
+        channel: Some("acme".into()),
         depth: 0,
         body: br#"{"data":{"property_uid":7,"task":"booking_added"}}"#.to_vec(),
         at: Timestamp(1_000),
@@ -42,10 +43,12 @@ fn event() -> Event {
 fn webhook(owner: i64, url: &str) -> NewWebhook {
     NewWebhook {
         owner: OwnerId(owner),
+        name: "All bookings".into(),
         url: url.into(),
         method: "basic".into(),
-        settings: [("user", "ada"), ("password", "secret")].map(|(key, value)| (key.into(), value.into())).into(),
         events: vec!["booking_added".into()],
+        options: WebhookOptions { timeout: Some(Duration::from_secs(9)), ..WebhookOptions::default() },
+        secrets: Sealed("sealed1:0011223344556677:AAAA".into()),
     }
 }
 
@@ -82,6 +85,8 @@ fn fill(store: &dyn Store) {
     store.add_webhook(webhook(62, "https://example.com/hook"), Timestamp(900)).wait().unwrap();
     store.add_webhook(webhook(0, "https://example.com/all"), Timestamp(901)).wait().unwrap();
     store.set_webhook_enabled(WebhookId(2), false, Some("gone".into()), Timestamp(902)).wait().unwrap();
+    store.webhook_failed(WebhookId(1), Timestamp(903)).wait().unwrap();
+    store.set_sealing_key(None, "0011223344556677".into()).wait().unwrap();
     let tasks = vec![
         delivery(),
         delivery(),
@@ -171,10 +176,20 @@ fn schedule() -> Schedule {
 #[track_caller]
 fn check_kept(store: &SqliteStore, version: i64) {
     let webhooks = store.webhooks(None).unwrap();
-    assert_eq!(webhooks[0].settings, webhook(62, "").settings);
+    if version >= 8 {
+        let NewWebhook { name, options, secrets, .. } = webhook(62, "");
+        assert_eq!((&webhooks[0].name, &webhooks[0].options, &webhooks[0].secrets), (&name, &options, &secrets));
+        assert_eq!(webhooks[0].failing.map(|failing| failing.attempts), Some(1));
+        assert_eq!(store.sealing_key().unwrap().as_deref(), Some("0011223344556677"));
+    } else {
+        // The host seals them at its start.
+        assert_eq!(webhooks[0].secrets.0, r#"{"password":"secret","user":"ada"}"#);
+        assert_eq!((&webhooks[0].options, store.sealing_key().unwrap()), (&WebhookOptions::default(), None));
+    }
     assert_eq!((webhooks[0].enabled, webhooks[0].events.len(), webhooks[0].owner), (true, 1, OwnerId(62)));
     assert_eq!((webhooks[1].enabled, webhooks[1].disabled_reason.as_deref()), (false, Some("gone")));
-    assert_eq!(store.event(&event().id).unwrap().unwrap(), event());
+    let kept = store.event(&event().id).unwrap().unwrap();
+    assert_eq!(kept, Event { channel: event().channel.filter(|_| version >= 8), ..event() });
     let recovered = store.recover(Timestamp(2_000), 3).unwrap();
     assert_eq!((recovered.ready, recovered.dead), (1, 0), "what was running is taken up");
     let task = |id| -> Task { store.task(TaskId(id)).unwrap().unwrap() };

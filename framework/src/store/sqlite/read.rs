@@ -9,8 +9,8 @@ use super::unreadable;
 use super::write::number;
 use crate::store::record::read_schedule;
 use crate::store::{
-    Attempt, Event, EventId, Lane, Lease, OwnerId, Priority, StoreError, Task, TaskCounts, TaskFilter, TaskHead,
-    TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    Attempt, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task, TaskCounts, TaskFilter,
+    TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Tasks that are returned when a filter names no limit.
@@ -22,12 +22,13 @@ pub(super) const TASK: &str =
                     unique_key, schedule, timeout_ms, replay_of FROM task";
 const HEAD: &str =
     "SELECT id, number, name, key, host, run_at, attempts - attempts_before, priority, ordered FROM task";
-pub(super) const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at FROM event";
+pub(super) const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at, channel FROM event";
 pub(super) const ATTEMPT: &str =
     "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url,
                        response FROM attempt";
-const WEBHOOK: &str = "SELECT id, owner, url, method, settings, events, enabled, disabled_reason, created_at,
-                       updated_at FROM webhook";
+pub(super) const WEBHOOK_COLUMNS: &str =
+    "id, owner, url, method, secrets, events, enabled, disabled_reason, created_at, updated_at, name, options,
+     failing_since, failed_at, failures, warned";
 
 pub(super) fn all<V>(
     connection: &Connection,
@@ -40,7 +41,7 @@ pub(super) fn all<V>(
     rows.collect::<rusqlite::Result<_>>().map_err(unreadable)
 }
 
-fn one<V>(
+pub(super) fn one<V>(
     connection: &Connection,
     sql: &str,
     values: impl Params,
@@ -202,21 +203,23 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
         depth: row.get(5)?,
         body: row.get(6)?,
         at: Timestamp(row.get(7)?),
+        channel: row.get(8)?,
     })
 }
 
 pub(super) fn webhook(connection: &Connection, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
-    one(connection, &format!("{WEBHOOK} WHERE id = ?"), params![id.0], read_webhook)?.transpose()
+    one(connection, &format!("SELECT {WEBHOOK_COLUMNS} FROM webhook WHERE id = ?"), params![id.0], read_webhook)?
+        .transpose()
 }
 
 pub(super) fn webhooks(connection: &Connection, owner: Option<OwnerId>) -> Result<Vec<Webhook>, StoreError> {
     let owner = owner.map(|owner| owner.0);
-    let sql = format!("{WEBHOOK} WHERE ?1 IS NULL OR owner = ?1 ORDER BY id");
+    let sql = format!("SELECT {WEBHOOK_COLUMNS} FROM webhook WHERE ?1 IS NULL OR owner = ?1 ORDER BY id");
     all(connection, &sql, params![owner], read_webhook)?.into_iter().collect()
 }
 
 pub(super) fn webhooks_for(connection: &Connection, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
-    let sql = format!("{WEBHOOK} WHERE owner IN (0, ?) AND enabled ORDER BY id");
+    let sql = format!("SELECT {WEBHOOK_COLUMNS} FROM webhook WHERE owner IN (0, ?) AND enabled ORDER BY id");
     all(connection, &sql, params![owner.0], read_webhook)?.into_iter().collect()
 }
 
@@ -277,24 +280,35 @@ pub(super) fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreErr
     }))
 }
 
-fn read_webhook(row: &Row<'_>) -> rusqlite::Result<Result<Webhook, StoreError>> {
+/// Reads `failing_since`, `failed_at`, `failures` and `warned` from column `at`.
+pub(super) fn read_failing(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Failing>> {
+    let (since, last): (Option<i64>, Option<i64>) = (row.get(at)?, row.get(at + 1)?);
+    let Some((since, last)) = since.zip(last) else { return Ok(None) };
+    let (attempts, warned) = (row.get(at + 2)?, row.get(at + 3)?);
+    Ok(Some(Failing { since: Timestamp(since), last: Timestamp(last), attempts, warned }))
+}
+
+pub(super) fn read_webhook(row: &Row<'_>) -> rusqlite::Result<Result<Webhook, StoreError>> {
     let id = WebhookId(row.get(0)?);
-    let (settings, events): (String, String) = (row.get(4)?, row.get(5)?);
+    let (options, events): (String, String) = (row.get(11)?, row.get(5)?);
     let damaged =
         |error: serde_json::Error| StoreError::Corrupt { record: format!("webhook {id}"), reason: error.to_string() };
-    let (settings, events) = match (serde_json::from_str(&settings), serde_json::from_str(&events)) {
-        (Ok(settings), Ok(events)) => (settings, events),
+    let (options, events) = match (serde_json::from_str(&options), serde_json::from_str(&events)) {
+        (Ok(options), Ok(events)) => (options, events),
         (Err(error), _) | (_, Err(error)) => return Ok(Err(damaged(error))),
     };
     Ok(Ok(Webhook {
         id,
         owner: OwnerId(row.get(1)?),
+        name: row.get(10)?,
         url: row.get(2)?,
         method: row.get(3)?,
-        settings,
         events,
+        options,
+        secrets: Sealed(row.get(4)?),
         enabled: row.get(6)?,
         disabled_reason: row.get(7)?,
+        failing: read_failing(row, 12)?,
         created_at: Timestamp(row.get(8)?),
         updated_at: Timestamp(row.get(9)?),
     }))

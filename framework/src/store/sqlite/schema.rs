@@ -104,6 +104,17 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX idempotency_key_end ON idempotency_key (expires_at);
 ",
+    "
+    ALTER TABLE webhook ADD COLUMN name TEXT NOT NULL DEFAULT '';
+    ALTER TABLE webhook ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE webhook ADD COLUMN failing_since INTEGER;
+    ALTER TABLE webhook ADD COLUMN failed_at INTEGER;
+    ALTER TABLE webhook ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE webhook ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE webhook RENAME COLUMN settings TO secrets;
+    ALTER TABLE event ADD COLUMN channel TEXT;
+    CREATE TABLE sealing_key (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;
+",
 ];
 
 /// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.

@@ -171,7 +171,8 @@ fn a_check_finds_damaged_pages_and_records_that_contradict_each_other() {
              UPDATE task SET event = 'msg_gone' WHERE id = 3;
              UPDATE task SET state = 3, holder = 1 WHERE id = 5; UPDATE task SET schedule = 'soon' WHERE id = 6;
              INSERT INTO attempt (task, number, mode, started_at) VALUES (9, 1, 'deferred', 1), (99999, 1, 'deferred', 1);
-             INSERT INTO webhook VALUES (5, 0, 'https://example.com', 'none', 'no JSON', '[]', 1, NULL, 1, 1);",
+             INSERT INTO webhook (id, owner, url, method, secrets, events, enabled, created_at, updated_at)
+             VALUES (5, 0, 'https://example.com', 'none', '', 'no JSON', 1, 1, 1);",
         )
         .unwrap();
     let found = check().join("\n");

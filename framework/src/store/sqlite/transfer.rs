@@ -27,6 +27,9 @@ pub(super) fn export(connection: &Connection, take: Take<'_>) -> Result<(), Stor
         return Err(StoreError::Refused { reason });
     }
     take(Record::LastIds(last_ids(&view)?))?;
+    if let Some(key) = super::webhook::sealing_key(&view)? {
+        take(Record::SealingKey(key))?;
+    }
     for webhook in read::webhooks(&view, None)? {
         take(Record::Webhook(webhook))?;
     }
@@ -73,7 +76,7 @@ fn read_stored_policy(row: &Row<'_>) -> rusqlite::Result<StoredPolicy> {
     Ok(StoredPolicy { key: row.get(0)?, policy: policy::read_policy(row)?, updated_at: Timestamp(row.get(5)?) })
 }
 
-fn read_plugin_value(row: &Row<'_>) -> rusqlite::Result<PluginValue> {
+pub(super) fn read_plugin_value(row: &Row<'_>) -> rusqlite::Result<PluginValue> {
     let expires_at: Option<i64> = row.get(3)?;
     let expires_at = expires_at.map(Timestamp);
     Ok(PluginValue { plugin: row.get(0)?, key: row.get(1)?, value: row.get(2)?, expires_at })
@@ -102,6 +105,7 @@ fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
 fn insert(connection: &Connection, record: Record) -> Result<(), StoreError> {
     match record {
         Record::LastIds(ids) => set_last_ids(connection, ids),
+        Record::SealingKey(key) => super::webhook::insert_sealing_key(connection, &key),
         Record::Webhook(webhook) => insert_webhook(connection, &webhook),
         Record::Event(event) => insert_event(connection, &event),
         Record::Task(task) => insert_task(connection, &task),
@@ -129,13 +133,27 @@ fn set_last_ids(connection: &Connection, ids: LastIds) -> Result<(), StoreError>
 }
 
 fn insert_webhook(connection: &Connection, webhook: &Webhook) -> Result<(), StoreError> {
-    let sql = "INSERT INTO webhook (id, owner, url, method, settings, events, enabled, disabled_reason, created_at,
-               updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let Webhook { id, owner, url, method, settings, events, enabled, disabled_reason, created_at, updated_at } =
-        webhook;
-    let (settings, events) = (text("webhook", settings)?, text("webhook", events)?);
-    let values =
-        params![id.0, owner.0, url, method, settings, events, enabled, disabled_reason, created_at.0, updated_at.0];
+    let sql = "INSERT INTO webhook (id, owner, name, url, method, events, options, secrets, enabled, disabled_reason,
+               failing_since, failed_at, failures, warned, created_at, updated_at)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let values = params![
+        webhook.id.0,
+        webhook.owner.0,
+        webhook.name,
+        webhook.url,
+        webhook.method,
+        text("webhook", &webhook.events)?,
+        text("webhook", &webhook.options)?,
+        webhook.secrets.0,
+        webhook.enabled,
+        webhook.disabled_reason,
+        webhook.failing.map(|failing| failing.since.0),
+        webhook.failing.map(|failing| failing.last.0),
+        webhook.failing.map_or(0, |failing| failing.attempts),
+        webhook.failing.is_some_and(|failing| failing.warned),
+        webhook.created_at.0,
+        webhook.updated_at.0,
+    ];
     execute(connection, sql, values)
 }
 

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{read, unwritable};
 use crate::store::record::{Move, write_schedule};
 use crate::store::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Lane, Lease, NewEvent, NewTask, NewWebhook,
-    Priority, Recovered, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp, Unique, Webhook, WebhookId,
+    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Lane, Lease, NewEvent, NewTask, Priority,
+    Recovered, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp, Unique,
 };
 
 /// Number of a state in the table.
@@ -70,9 +70,11 @@ fn find_unique(connection: &Connection, unique: &Unique, now: Timestamp) -> Resu
 }
 
 pub(super) fn insert_event(connection: &Connection, event: &NewEvent) -> Result<(), StoreError> {
-    let sql = "INSERT INTO event (id, name, owner, task, cause, depth, body, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql =
+        "INSERT INTO event (id, name, owner, task, cause, depth, body, at, channel) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let cause = event.cause.map(|cause| cause.0);
-    let values = params![event.id.0, event.name, event.owner.0, event.task, cause, event.depth, event.body, event.at.0];
+    let NewEvent { id, name, owner, task, depth, body, at, channel, .. } = event;
+    let values = params![id.0, name, owner.0, task, cause, depth, body, at.0, channel];
     execute(connection, sql, values).map(drop)
 }
 
@@ -319,55 +321,6 @@ pub(super) fn recover(connection: &Connection, now: Timestamp, crash_limit: u32)
     let ready = execute(connection, sql, params![now.0])?;
     execute(connection, "UPDATE task SET holder = NULL WHERE holder IS NOT NULL", [])?;
     Ok(Recovered { ready: ready as u64, dead: dead as u64 })
-}
-
-pub(super) fn add_webhook(connection: &Connection, webhook: NewWebhook, now: Timestamp) -> Result<Webhook, StoreError> {
-    let settings = serde_json::to_string(&webhook.settings).map_err(|error| unencodable(&error))?;
-    let events = serde_json::to_string(&webhook.events).map_err(|error| unencodable(&error))?;
-    let sql = "INSERT INTO webhook (owner, url, method, settings, events, enabled, created_at, updated_at)
-               VALUES (?, ?, ?, ?, ?, 1, ?, ?)";
-    execute(connection, sql, params![webhook.owner.0, webhook.url, webhook.method, settings, events, now.0, now.0])?;
-    Ok(Webhook {
-        id: WebhookId(connection.last_insert_rowid()),
-        owner: webhook.owner,
-        url: webhook.url,
-        method: webhook.method,
-        settings: webhook.settings,
-        events: webhook.events,
-        enabled: true,
-        disabled_reason: None,
-        created_at: now,
-        updated_at: now,
-    })
-}
-
-fn unencodable(error: &serde_json::Error) -> StoreError {
-    StoreError::Corrupt { record: "webhook".into(), reason: error.to_string() }
-}
-
-pub(super) fn set_webhook_enabled(
-    connection: &Connection,
-    id: WebhookId,
-    enabled: bool,
-    reason: Option<&str>,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let sql = "UPDATE webhook SET enabled = ?, disabled_reason = ?, updated_at = ? WHERE id = ?";
-    Ok(execute(connection, sql, params![enabled, reason, now.0, id.0])? > 0)
-}
-
-pub(super) fn remove_webhook(connection: &Connection, id: WebhookId, now: Timestamp) -> Result<bool, StoreError> {
-    let known = "SELECT 1 FROM webhook WHERE id = ?";
-    let known: Option<i64> =
-        connection.query_row(known, params![id.0], |row| row.get(0)).optional().map_err(unwritable)?;
-    if known.is_none() {
-        return Ok(false);
-    }
-    let sql = "UPDATE task SET state = 4, reason = 'webhook removed', holder = NULL, updated_at = ?
-               WHERE webhook = ? AND state IN (0, 2)";
-    execute(connection, sql, params![now.0, id.0])?;
-    execute(connection, "DELETE FROM webhook WHERE id = ?", params![id.0])?;
-    Ok(true)
 }
 
 pub(super) fn set_plugin_value(

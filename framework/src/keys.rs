@@ -1,0 +1,206 @@
+//! Which keys seal the secrets in the store: at the start of a host, and when they are replaced.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::channel_log::ChannelLog;
+use crate::core::Core;
+use crate::dispatcher::CHANNEL;
+use crate::error::Chain;
+use crate::run::plugin_value_purpose;
+use crate::store::{Store, StoreError};
+use crate::vault::{KeyError, Source, Vault, VaultError, key_of};
+use crate::webhooks;
+
+/// Why the secrets in the store cannot be sealed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SealingError {
+    /// The keys cannot be used.
+    #[error("the keys of the secrets cannot be used")]
+    Keys {
+        /// Why.
+        source: KeyError,
+    },
+    /// The store failed.
+    #[error("the secrets in the store cannot be read or sealed")]
+    Store {
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl From<KeyError> for SealingError {
+    fn from(source: KeyError) -> Self {
+        Self::Keys { source }
+    }
+}
+
+impl From<StoreError> for SealingError {
+    fn from(source: StoreError) -> Self {
+        Self::Store { source }
+    }
+}
+
+/// How one key stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SecretKey {
+    /// Its id.
+    pub id: String,
+    /// Whether this host has it.
+    pub here: bool,
+    /// Whether it seals.
+    pub current: bool,
+    /// How many webhooks have their secrets sealed with it.
+    pub webhooks: u64,
+    /// How many values of plugins are sealed with it.
+    pub plugin_values: u64,
+}
+
+/// The keys that seal the secrets of one host.
+pub struct Keys<'a> {
+    core: &'a Arc<Core>,
+}
+
+/// Opens the keys for a store, and makes one where neither has any.
+pub(crate) fn open(file: PathBuf, store: &dyn Store) -> Result<Vault, SealingError> {
+    let source = Source::of(file);
+    let named = store.sealing_key()?;
+    let ring = match (source.read()?, &named) {
+        (Some(ring), _) => ring,
+        (None, None) => source.add_key()?,
+        (None, Some(key)) => return Err(wrong(key, &source).into()),
+    };
+    let current = match named {
+        Some(key) => key,
+        None => {
+            let first = ring.first().unwrap_or_default().to_owned();
+            store.set_sealing_key(None, first).wait()?
+        }
+    };
+    if !ring.ids().contains(&current) {
+        return Err(wrong(&current, &source).into());
+    }
+    Ok(Vault::new(source, ring, Some(current)))
+}
+
+fn wrong(key: &str, source: &Source) -> KeyError {
+    KeyError::Wrong { key: key.to_owned(), place: source.to_string() }
+}
+
+/// Seals what an earlier version or another key has left, and returns how much that was.
+///
+/// It goes by what it finds, so it may be cut off at any point and begin again.
+pub(crate) fn bring_forward(vault: &Vault, store: &dyn Store, log: &ChannelLog) -> Result<u64, StoreError> {
+    let mut count = 0;
+    let lost = |what: &str, error: &VaultError| {
+        log::error!(logger: log, target: CHANNEL, what, error = Chain(error).to_string(); "a secret cannot be opened");
+    };
+    for webhook in store.webhooks(None)? {
+        if vault.is_current(&webhook.secrets.0) {
+            continue;
+        }
+        let sealed = webhooks::open_secrets(vault, &webhook.secrets).and_then(|secrets| secrets.seal(vault));
+        match sealed {
+            Ok(sealed) => count += u64::from(store.reseal_webhook(webhook.id, webhook.secrets, sealed).wait()?),
+            Err(error) => lost(&format!("webhook {}", webhook.id), &error),
+        }
+    }
+    for value in store.plugin_values()? {
+        let text = std::str::from_utf8(&value.value).ok().filter(|text| key_of(text).is_some());
+        if text.is_some_and(|text| vault.is_current(text)) {
+            continue;
+        }
+        let purpose = plugin_value_purpose(&value.plugin, &value.key);
+        let clear = text.map_or_else(|| Ok(value.value.clone()), |text| vault.open(&purpose, text));
+        match clear.and_then(|clear| vault.seal(&purpose, &clear)) {
+            Ok(sealed) => count += u64::from(store.reseal_plugin_value(value, sealed.into_bytes()).wait()?),
+            Err(error) => lost(&format!("`{}` of plugin `{}`", value.key, value.plugin), &error),
+        }
+    }
+    Ok(count)
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn new(core: &'a Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Returns the keys that this host has or that something is sealed with, the one that seals first.
+    ///
+    /// # Errors
+    ///
+    /// When the store or the keys cannot be read.
+    pub fn list(&self) -> Result<Vec<SecretKey>, SealingError> {
+        let (vault, store) = (&self.core.vault, &self.core.store);
+        let current = vault.current();
+        let mut keys: BTreeMap<String, SecretKey> = BTreeMap::new();
+        let mut state = |id: &str, change: &dyn Fn(&mut SecretKey)| {
+            let new =
+                || SecretKey { id: id.into(), here: false, current: id == current, webhooks: 0, plugin_values: 0 };
+            change(keys.entry(id.to_owned()).or_insert_with(new));
+        };
+        for id in vault.source().read()?.unwrap_or_default().ids() {
+            state(id, &|key| key.here = true);
+        }
+        for webhook in store.webhooks(None)? {
+            state(key_of(&webhook.secrets.0).unwrap_or("none"), &|key| key.webhooks += 1);
+        }
+        for value in store.plugin_values()? {
+            let text = String::from_utf8_lossy(&value.value);
+            state(key_of(&text).unwrap_or("none"), &|key| key.plugin_values += 1);
+        }
+        let mut keys: Vec<SecretKey> = keys.into_values().collect();
+        keys.sort_by_key(|key| !key.current);
+        Ok(keys)
+    }
+
+    /// Makes a new key, seals with it from now on, and seals everything anew. Returns how much that was.
+    ///
+    /// The new key is in the file before anything is sealed with it, and the old one stays until [`Keys::forget_unused`].
+    /// Cut off at any point, [`Keys::reseal`] and the next start of a host go on with it.
+    ///
+    /// # Errors
+    ///
+    /// When the keys come from the environment, or the keys or the store cannot be written.
+    pub fn rotate(&self) -> Result<u64, SealingError> {
+        let (vault, store) = (&self.core.vault, &self.core.store);
+        let ring = vault.source().add_key()?;
+        let new = ring.first().unwrap_or_default().to_owned();
+        let current = store.set_sealing_key(Some(vault.current()), new).wait()?;
+        vault.seal_with(ring, current.clone());
+        if !vault.has(&current) {
+            return Err(wrong(&current, vault.source()).into());
+        }
+        log::info!(logger: self.core.log, target: CHANNEL, key = current; "secrets are sealed with a new key");
+        self.reseal()
+    }
+
+    /// Seals with the current key what is sealed with another, and returns how much that was.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn reseal(&self) -> Result<u64, SealingError> {
+        let core = self.core;
+        Ok(bring_forward(&core.vault, &*core.store, &core.log)?)
+    }
+
+    /// Takes the keys out of the file that nothing is sealed with, and returns their ids. Copies of the store that were
+    /// made before need them.
+    ///
+    /// # Errors
+    ///
+    /// When the keys come from the environment, or the keys or the store cannot be read or written.
+    pub fn forget_unused(&self) -> Result<Vec<String>, SealingError> {
+        let states = self.list()?;
+        let used =
+            |id: &str| states.iter().any(|key| key.id == id && (key.current || key.webhooks + key.plugin_values > 0));
+        Ok(self.core.vault.source().retain(used)?)
+    }
+}

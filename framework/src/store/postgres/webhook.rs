@@ -1,0 +1,200 @@
+//! Webhooks, and with which key their secrets are sealed.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::change::changed;
+use super::read::{self, webhook_columns};
+use super::session::{Failure, Session};
+use super::write::text;
+use super::{Kind, PostgresStore};
+use crate::store::{
+    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, SealingStore, StoreError, Timestamp, Webhook,
+    WebhookId, WebhookStore,
+};
+
+impl WebhookStore for PostgresStore {
+    fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            let added = add(session, &webhook, now).await?;
+            added.ok_or_else(|| Failure::broken("an insert gave no row"))
+        })
+    }
+
+    fn change_webhook(
+        &self,
+        id: WebhookId,
+        seen: Sealed,
+        webhook: NewWebhook,
+        now: Timestamp,
+    ) -> Receipt<Option<Webhook>> {
+        self.change(Kind::OWN, async move |session: &Session| change(session, id, &seen, &webhook, now).await)
+    }
+
+    fn set_webhook_enabled(
+        &self,
+        id: WebhookId,
+        enabled: bool,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Receipt<bool> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            let sql = "UPDATE webhook SET enabled = $2, disabled_reason = $3, updated_at = $4, failing_since = NULL,
+                       failed_at = NULL, failures = 0, warned = false WHERE id = $1";
+            changed(session, sql, &[&id.0, &enabled, &reason.as_deref().map(text), &now.0]).await
+        })
+    }
+
+    fn end_tasks_of_webhook(&self, id: WebhookId, reason: String, now: Timestamp) -> Receipt<u64> {
+        self.change(Kind::WORK, async move |session: &Session| end_tasks(session, id, &reason, now).await)
+    }
+
+    fn webhook_failed(&self, id: WebhookId, now: Timestamp) -> Receipt<Option<Failing>> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            let sql = "UPDATE webhook SET failing_since = coalesce(failing_since, $2), failed_at = $2,
+                       failures = failures + 1 WHERE id = $1 RETURNING failing_since, failed_at, failures, warned";
+            let rows = session.query(sql, &[&id.0, &now.0]).await?;
+            Ok(rows.first().and_then(|row| read::failing(row, 0)))
+        })
+    }
+
+    fn webhook_warned(&self, id: WebhookId) -> Receipt<bool> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            changed(session, "UPDATE webhook SET warned = true WHERE id = $1 AND NOT warned", &[&id.0]).await
+        })
+    }
+
+    fn webhook_delivered(&self, id: WebhookId) -> Receipt<()> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            let sql = "UPDATE webhook SET failing_since = NULL, failed_at = NULL, failures = 0, warned = false
+                       WHERE id = $1 AND failing_since IS NOT NULL";
+            session.execute(sql, &[&id.0]).await.map(drop)
+        })
+    }
+
+    fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            let sql = "UPDATE webhook SET secrets = $2 WHERE id = $1 AND secrets = $3";
+            changed(session, sql, &[&id.0, &sealed.0, &seen.0]).await
+        })
+    }
+
+    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
+        self.change(Kind::WORK, async move |session: &Session| {
+            if !changed(session, "DELETE FROM webhook WHERE id = $1", &[&id.0]).await? {
+                return Ok(false);
+            }
+            end_tasks(session, id, "webhook removed", now).await?;
+            Ok(true)
+        })
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        self.read(async move |session: &Session| read::webhook_by_id(session, id).await)
+    }
+
+    fn webhooks(&self, owner: Option<OwnerId>) -> Result<Vec<Webhook>, StoreError> {
+        self.read(async move |session: &Session| read::webhooks(session, owner).await)
+    }
+
+    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
+        self.read(async move |session: &Session| read::webhooks_for(session, owner).await)
+    }
+}
+
+impl SealingStore for PostgresStore {
+    fn sealing_key(&self) -> Result<Option<String>, StoreError> {
+        self.read(async move |session: &Session| {
+            Ok(session.row("SELECT id FROM sealing_key", &[]).await?.map(|row| row.get(0)))
+        })
+    }
+
+    fn set_sealing_key(&self, seen: Option<String>, key: String) -> Receipt<String> {
+        self.change(Kind::OWN, async move |session: &Session| set_sealing_key(session, seen.as_ref(), &key).await)
+    }
+
+    fn plugin_values(&self) -> Result<Vec<PluginValue>, StoreError> {
+        self.read(async move |session: &Session| {
+            let sql = "SELECT plugin, key, value, expires_at FROM plugin_value ORDER BY plugin, key";
+            let read = |row: &Row| PluginValue {
+                plugin: row.get(0),
+                key: row.get(1),
+                value: row.get(2),
+                expires_at: row.get::<_, Option<i64>>(3).map(Timestamp),
+            };
+            Ok(session.query(sql, &[]).await?.iter().map(read).collect())
+        })
+    }
+
+    fn reseal_plugin_value(&self, seen: PluginValue, sealed: Vec<u8>) -> Receipt<bool> {
+        self.change(Kind::OWN, async move |session: &Session| {
+            let sql = "UPDATE plugin_value SET value = $1 WHERE plugin = $2 AND key = $3 AND value = $4";
+            changed(session, sql, &[&sealed, &seen.plugin, &seen.key, &seen.value]).await
+        })
+    }
+}
+
+async fn set_sealing_key(session: &Session, seen: Option<&String>, key: &String) -> Result<String, Failure> {
+    // The row is written by one transaction at a time, so that two hosts that start at once agree.
+    match seen {
+        None => {
+            session.execute("INSERT INTO sealing_key (one, id) VALUES (1, $1) ON CONFLICT DO NOTHING", &[key]).await?
+        }
+        Some(seen) => session.execute("UPDATE sealing_key SET id = $1 WHERE id = $2", &[key, seen]).await?,
+    };
+    let found = session.row("SELECT id FROM sealing_key", &[]).await?;
+    Ok(found.map_or_else(|| key.clone(), |row| row.get(0)))
+}
+
+async fn add(session: &Session, webhook: &NewWebhook, now: Timestamp) -> Result<Option<Webhook>, Failure> {
+    let sql = concat!(
+        "INSERT INTO webhook (owner, name, url, method, events, options, secrets, enabled, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, true, $8, $8) RETURNING ",
+        webhook_columns!("webhook")
+    );
+    let NewWebhook { owner, name, url, method, events, options, secrets } = webhook;
+    let (name, url, method) = (text(name), text(url), text(method));
+    let (events, options) = (json(events)?, json(options)?);
+    first(session, sql, &[&owner.0, &name, &url, &method, &events, &options, &secrets.0, &now.0]).await
+}
+
+async fn change(
+    session: &Session,
+    id: WebhookId,
+    seen: &Sealed,
+    webhook: &NewWebhook,
+    now: Timestamp,
+) -> Result<Option<Webhook>, Failure> {
+    let sql = concat!(
+        "UPDATE webhook SET owner = $3, name = $4, url = $5, method = $6, events = $7, options = $8, secrets = $9,
+         updated_at = $10 WHERE id = $1 AND secrets = $2 RETURNING ",
+        webhook_columns!("webhook")
+    );
+    let NewWebhook { owner, name, url, method, events, options, secrets } = webhook;
+    let (name, url, method) = (text(name), text(url), text(method));
+    let (events, options) = (json(events)?, json(options)?);
+    let values: &[&(dyn ToSql + Sync)] =
+        &[&id.0, &seen.0, &owner.0, &name, &url, &method, &events, &options, &secrets.0, &now.0];
+    first(session, sql, values).await
+}
+
+async fn first(
+    session: &Session,
+    sql: &'static str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Option<Webhook>, Failure> {
+    let rows = session.query(sql, values).await?;
+    rows.first().map(|row| read::webhook(row, 0)).transpose().map_err(Failure::Store)
+}
+
+async fn end_tasks(session: &Session, id: WebhookId, reason: &str, now: Timestamp) -> Result<u64, Failure> {
+    let sql = "UPDATE task SET state = 4, reason = $3, holder = NULL, updated_at = $2
+               WHERE webhook = $1 AND state IN (0, 2)";
+    session.execute(sql, &[&id.0, &now.0, &text(reason)]).await
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    let damaged =
+        |error: serde_json::Error| StoreError::Corrupt { record: "webhook".into(), reason: error.to_string() };
+    serde_json::to_string(value).map_err(damaged).map_err(Failure::Store)
+}

@@ -1,0 +1,181 @@
+//! Webhooks, and with which key their secrets are sealed.
+
+use rusqlite::{Connection, params};
+
+use super::read::{self, all, one, read_failing, read_webhook};
+use super::transfer::read_plugin_value;
+use super::write::execute;
+use super::{SqliteStore, Sync};
+use crate::store::{
+    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, SealingStore, StoreError, Timestamp, Webhook,
+    WebhookId, WebhookStore,
+};
+
+impl WebhookStore for SqliteStore {
+    fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
+        self.writer.submit(Sync::Full, move |connection| add(connection, &webhook, now))
+    }
+
+    fn change_webhook(
+        &self,
+        id: WebhookId,
+        seen: Sealed,
+        webhook: NewWebhook,
+        now: Timestamp,
+    ) -> Receipt<Option<Webhook>> {
+        self.writer.submit(Sync::Full, move |connection| change(connection, id, &seen, &webhook, now))
+    }
+
+    fn set_webhook_enabled(
+        &self,
+        id: WebhookId,
+        enabled: bool,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| {
+            let sql = "UPDATE webhook SET enabled = ?, disabled_reason = ?, updated_at = ?, failing_since = NULL,
+                       failed_at = NULL, failures = 0, warned = 0 WHERE id = ?";
+            Ok(execute(connection, sql, params![enabled, reason, now.0, id.0])? > 0)
+        })
+    }
+
+    fn end_tasks_of_webhook(&self, id: WebhookId, reason: String, now: Timestamp) -> Receipt<u64> {
+        self.writer.submit(Sync::Full, move |connection| end_tasks(connection, id, &reason, now))
+    }
+
+    fn webhook_failed(&self, id: WebhookId, now: Timestamp) -> Receipt<Option<Failing>> {
+        self.writer.submit(Sync::Full, move |connection| {
+            let sql = "UPDATE webhook SET failing_since = coalesce(failing_since, ?1), failed_at = ?1,
+                       failures = failures + 1 WHERE id = ?2 RETURNING failing_since, failed_at, failures, warned";
+            Ok(one(connection, sql, params![now.0, id.0], |row| read_failing(row, 0))?.flatten())
+        })
+    }
+
+    fn webhook_warned(&self, id: WebhookId) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| {
+            Ok(execute(connection, "UPDATE webhook SET warned = 1 WHERE id = ? AND warned = 0", params![id.0])? > 0)
+        })
+    }
+
+    fn webhook_delivered(&self, id: WebhookId) -> Receipt<()> {
+        self.writer.submit(Sync::Full, move |connection| {
+            let sql = "UPDATE webhook SET failing_since = NULL, failed_at = NULL, failures = 0, warned = 0
+                       WHERE id = ? AND failing_since IS NOT NULL";
+            execute(connection, sql, params![id.0]).map(drop)
+        })
+    }
+
+    fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| {
+            let sql = "UPDATE webhook SET secrets = ? WHERE id = ? AND secrets = ?";
+            Ok(execute(connection, sql, params![sealed.0, id.0, seen.0])? > 0)
+        })
+    }
+
+    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| {
+            if execute(connection, "DELETE FROM webhook WHERE id = ?", params![id.0])? == 0 {
+                return Ok(false);
+            }
+            end_tasks(connection, id, "webhook removed", now)?;
+            Ok(true)
+        })
+    }
+
+    fn webhook(&self, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        self.read(|connection| read::webhook(connection, id))
+    }
+
+    fn webhooks(&self, owner: Option<OwnerId>) -> Result<Vec<Webhook>, StoreError> {
+        self.read(|connection| read::webhooks(connection, owner))
+    }
+
+    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
+        self.read(|connection| read::webhooks_for(connection, owner))
+    }
+}
+
+impl SealingStore for SqliteStore {
+    fn sealing_key(&self) -> Result<Option<String>, StoreError> {
+        self.read(sealing_key)
+    }
+
+    fn set_sealing_key(&self, seen: Option<String>, key: String) -> Receipt<String> {
+        self.writer.submit(Sync::Full, move |connection| {
+            let found = sealing_key(connection)?;
+            if found != seen {
+                return Ok(found.unwrap_or(key));
+            }
+            insert_sealing_key(connection, &key)?;
+            Ok(key)
+        })
+    }
+
+    fn plugin_values(&self) -> Result<Vec<PluginValue>, StoreError> {
+        let sql = "SELECT plugin, key, value, expires_at FROM plugin_value ORDER BY plugin, key";
+        self.read(|connection| all(connection, sql, [], read_plugin_value))
+    }
+
+    fn reseal_plugin_value(&self, seen: PluginValue, sealed: Vec<u8>) -> Receipt<bool> {
+        self.writer.submit(Sync::Full, move |connection| {
+            let sql = "UPDATE plugin_value SET value = ? WHERE plugin = ? AND key = ? AND value = ?";
+            Ok(execute(connection, sql, params![sealed, seen.plugin, seen.key, seen.value])? > 0)
+        })
+    }
+}
+
+/// Sets the key, whichever it was.
+pub(super) fn insert_sealing_key(connection: &Connection, key: &str) -> Result<(), StoreError> {
+    execute(connection, "INSERT OR REPLACE INTO sealing_key (one, id) VALUES (1, ?)", params![key]).map(drop)
+}
+
+pub(super) fn sealing_key(connection: &Connection) -> Result<Option<String>, StoreError> {
+    one(connection, "SELECT id FROM sealing_key", [], |row| row.get(0))
+}
+
+fn add(connection: &Connection, webhook: &NewWebhook, now: Timestamp) -> Result<Webhook, StoreError> {
+    let NewWebhook { owner, name, url, method, events, options, secrets } = webhook;
+    let sql = format!(
+        "INSERT INTO webhook (owner, name, url, method, events, options, secrets, enabled, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?) RETURNING {}",
+        read::WEBHOOK_COLUMNS
+    );
+    let (events, options) = (json(events)?, json(options)?);
+    let values = params![owner.0, name, url, method, events, options, secrets.0, now.0, now.0];
+    one(connection, &sql, values, read_webhook)?.unwrap_or_else(|| Err(missing()))
+}
+
+fn change(
+    connection: &Connection,
+    id: WebhookId,
+    seen: &Sealed,
+    webhook: &NewWebhook,
+    now: Timestamp,
+) -> Result<Option<Webhook>, StoreError> {
+    let NewWebhook { owner, name, url, method, events, options, secrets } = webhook;
+    let sql = format!(
+        "UPDATE webhook SET owner = ?, name = ?, url = ?, method = ?, events = ?, options = ?, secrets = ?,
+         updated_at = ? WHERE id = ? AND secrets = ? RETURNING {}",
+        read::WEBHOOK_COLUMNS
+    );
+    let (events, options) = (json(events)?, json(options)?);
+    let values = params![owner.0, name, url, method, events, options, secrets.0, now.0, id.0, seen.0];
+    one(connection, &sql, values, read_webhook)?.transpose()
+}
+
+fn end_tasks(connection: &Connection, id: WebhookId, reason: &str, now: Timestamp) -> Result<u64, StoreError> {
+    let sql = "UPDATE task SET state = 4, reason = ?, holder = NULL, updated_at = ?
+               WHERE webhook = ? AND state IN (0, 2)";
+    execute(connection, sql, params![reason, now.0, id.0]).map(|changed| changed as u64)
+}
+
+/// Writes what is stored as JSON.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Corrupt { record: "webhook".into(), reason: error.to_string() })
+}
+
+fn missing() -> StoreError {
+    StoreError::Corrupt { record: "webhook".into(), reason: "an insert gave no row".into() }
+}
