@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use switchboard_plugin_api::protocol::MAX_DEFERRED_BYTES;
 use switchboard_plugin_api::{PluginError, Trigger, TriggerNumber};
 use thiserror::Error;
@@ -112,7 +113,7 @@ impl DeferOptions {
 }
 
 /// A task that was deferred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeferredTask {
     /// Its id.
@@ -287,6 +288,61 @@ impl crate::Switchboard {
         input: &T::Input,
         options: DeferOptions,
     ) -> Result<DeferredTask, DeferError> {
+        let payload = write_json(T::NUMBER, input).map_err(|source| DeferError::Input { source })?;
+        self.defer(T::NUMBER, name, payload, options)
+    }
+}
+
+impl crate::Run {
+    /// Makes a deferred task as [`Switchboard::defer`](crate::Switchboard::defer) does, together with what the run announces:
+    /// [`Run::finish`](crate::Run::finish) commits all of it at once, or nothing, and [`Finished::deferred`] has the tasks in
+    /// the order of these calls. Until then nobody runs it; a delay counts from here.
+    ///
+    /// [`Finished::deferred`]: crate::Finished::deferred
+    ///
+    /// # Errors
+    ///
+    /// When a name or an option cannot be used, or the payload is larger than 256 KiB.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use serde_json::json;
+    /// use switchboard::{DeferOptions, Notification, Switchboard, TriggerNumber};
+    ///
+    /// let switchboard = Switchboard::open("switchboard-data")?;
+    /// let mut run = switchboard.run().owner(62).task("save_booking").start();
+    /// run.announce(Notification::new("booking_added", &json!({ "property_uid": 7 }))?)?;
+    /// let letter = DeferOptions::default().key("letters").unique("letter:41", std::time::Duration::ZERO);
+    /// run.defer(TriggerNumber::new(6_000), "send_letter", r#"{"contract": 41}"#, letter)?;
+    /// let finished = run.finish()?; // the event with its deliveries, and the letter: all of them are on disk
+    /// println!("task {}", finished.deferred[0].id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn defer(
+        &mut self,
+        number: TriggerNumber,
+        name: &str,
+        payload: impl Into<Vec<u8>>,
+        options: DeferOptions,
+    ) -> Result<(), DeferError> {
+        let state = self.state();
+        let task = new_task(Timestamp(state.core.clock.now()), number, name, payload.into(), options)?;
+        state.with_outbox(|outbox| outbox.defer(task));
+        Ok(())
+    }
+
+    /// Makes a deferred task as [`Run::defer`](crate::Run::defer) does, for a trigger whose input has a type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Run::defer`](crate::Run::defer), and when the input cannot be written.
+    pub fn defer_typed<T: Trigger>(
+        &mut self,
+        name: &str,
+        input: &T::Input,
+        options: DeferOptions,
+    ) -> Result<(), DeferError> {
         let payload = write_json(T::NUMBER, input).map_err(|source| DeferError::Input { source })?;
         self.defer(T::NUMBER, name, payload, options)
     }

@@ -296,7 +296,7 @@ impl Notification {
 
 /// A run that goes on.
 ///
-/// Dropping it without [`Run::finish`] commits what was announced all the same, and logs a warning.
+/// Dropping it without [`Run::finish`] commits what was announced and deferred all the same, and logs a warning.
 pub struct Run {
     state: Arc<RunState>,
     finished: bool,
@@ -320,6 +320,10 @@ impl Run {
     /// When the value is of another type.
     pub fn showtime<V: DeserializeOwned>(&self, key: &str) -> Result<Option<V>, serde_json::Error> {
         self.state.showtime(key).map(|value| serde_json::from_slice(&value)).transpose()
+    }
+
+    pub(crate) fn state(&self) -> &Arc<RunState> {
+        &self.state
     }
 
     /// Keeps one handler from running in this run.
@@ -461,13 +465,13 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the run: fires 99994 and 99999, commits the announced events and their deferred tasks, and performs the
-    /// immediate deliveries. Everything that was announced is on disk when this returns.
+    /// Ends the run: fires 99994 and 99999, commits the announced events with their deliveries and what was
+    /// [deferred](Run::defer), and performs the immediate deliveries. All of it is on disk when this returns.
     ///
     /// # Errors
     ///
-    /// When the store cannot take the events, or one of their idempotency keys was used meanwhile for another content.
-    /// Nothing of this run was accepted then.
+    /// When the store cannot take it, or an idempotency key of its events was used meanwhile for another content. Nothing of
+    /// this run was accepted then.
     pub fn finish(mut self) -> Result<Finished, FinishError> {
         self.finished = true;
         finish(&self.state)
@@ -481,10 +485,10 @@ impl Drop for Run {
         }
         let log = &self.state.core.log;
         log::warn!(logger: log, target: webhooks::CHANNEL, task = self.state.subject.task.as_deref().unwrap_or("-");
-            "a run was dropped unfinished; what it announced is committed");
+            "a run was dropped unfinished; what it announced and deferred is committed");
         if let Err(error) = finish(&self.state) {
             log::error!(logger: log, target: webhooks::CHANNEL, error = crate::error::Chain(&error).to_string();
-                "announced events are lost");
+                "what a run announced and deferred is lost");
         }
     }
 }

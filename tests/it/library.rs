@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard::store::{StoreOpenError, TaskState};
+use switchboard::store::{StoreOpenError, TaskFilter, TaskState};
 use switchboard::{
-    AccessLevel, Arguments, BuiltIn, CallHost, ErrorKind, Notification, OpenError, Payload, PluginError, PublicTask,
-    Switchboard, Tier, Trigger, TriggerError, TriggerNumber, WebhookDraft, WorkOn,
+    AccessLevel, Arguments, BuiltIn, CallHost, DeferOptions, ErrorKind, Notification, OpenError, Payload, PluginError,
+    PublicTask, Switchboard, Tier, Trigger, TriggerError, TriggerNumber, WebhookDraft, WorkOn,
 };
 use switchboard_tests::{PATIENCE, Receiver, Site, example, library};
 
@@ -45,6 +46,40 @@ impl BuiltIn for OfTheHost {
     fn call(&self, _host: &dyn CallHost, _input: &[u8]) -> Result<Payload, PluginError> {
         Ok(Payload::from(br#""the host""#.to_vec()))
     }
+}
+
+#[test]
+fn what_a_run_defers_is_accepted_with_its_events_and_not_before() {
+    let site = Site::with(&["webhook_none", "hello"]);
+    let receiver = Receiver::friendly();
+    site.add_webhook(62, &receiver.url("hook"), "none", &[]);
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let mut run = host.run().owner(62).start();
+    let once = || DeferOptions::default().key("letters").unique("letter", Duration::ZERO);
+    run.defer(TriggerNumber::new(6_000), "hello", "{}", once()).unwrap();
+    run.announce(Notification::from_json("booking_added", "{}")).unwrap();
+    run.defer_typed::<PublicTask>("hello", &Arguments::default(), once()).unwrap();
+    let refused = run.defer(TriggerNumber::new(6_000), "", "{}", DeferOptions::default()).unwrap_err();
+    assert!(refused.to_string().starts_with("the event name ``"), "{refused}");
+    assert_eq!(host.tasks().list(&TaskFilter::default()).unwrap(), []);
+    let finished = run.finish().unwrap();
+    let [first, second] = finished.deferred[..] else { panic!("{finished:?}") };
+    assert_eq!((first.known, second.known, first.id), (false, true, second.id), "they share a unique key");
+    let delivery = finished.events[0].tasks[0].id;
+    let ended = host.tasks().wait(&[first.id, delivery], PATIENCE).unwrap();
+    assert!(ended.iter().all(|task| task.state == TaskState::Done), "{ended:?}");
+    assert_eq!(host.tasks().get(first.id).unwrap().key, "letters");
+
+    // A run that is dropped unfinished keeps what it was told, and one whose store is closed accepts nothing.
+    let mut run = host.run().start();
+    run.defer(TriggerNumber::new(6_000), "hello", "{}", DeferOptions::default()).unwrap();
+    drop(run);
+    assert_eq!(host.tasks().list(&TaskFilter::default()).unwrap().len(), 3);
+    let mut run = host.run().start();
+    run.defer(TriggerNumber::new(6_000), "hello", "{}", DeferOptions::default()).unwrap();
+    host.stop();
+    let error = run.finish().unwrap_err().to_string();
+    assert_eq!(error, "what the run announced and deferred cannot be stored; nothing of it was accepted");
 }
 
 #[test]

@@ -53,8 +53,8 @@ pub enum FinishError {
         /// Why.
         source: PluginError,
     },
-    /// The store cannot take the events.
-    #[error("the announced events cannot be stored; none of them was accepted")]
+    /// The store cannot take the events and tasks.
+    #[error("what the run announced and deferred cannot be stored; nothing of it was accepted")]
     Store {
         /// Why.
         source: StoreError,

@@ -1,12 +1,14 @@
-//! What a run announced, until it is committed.
+//! What a run announced and put off, until it is committed.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{FinishError, RunState};
+use crate::defer::DeferredTask;
 use crate::store::{
-    self, Acceptance, EventId, IdempotencyKey, Keyed, NewEvent, StoreError, TaskFilter, TaskId, Timestamp, WebhookId,
+    self, Acceptance, EventId, IdempotencyKey, Keyed, NewEvent, NewTask, StoreError, TaskFilter, TaskId, Timestamp,
+    WebhookId,
 };
 use crate::webhooks::{self, Planned};
 
@@ -30,10 +32,11 @@ impl Entry {
     }
 }
 
-/// The announced events of a run, each once, in order.
+/// The announced events of a run, each once, in order, and the work that it put off.
 #[derive(Default)]
 pub(crate) struct Outbox {
     entries: Vec<Entry>,
+    deferred: Vec<NewTask>,
 }
 
 impl Outbox {
@@ -71,8 +74,13 @@ impl Outbox {
         keys.find(|one| (one.owner, &one.key) == (key.owner, &key.key)).cloned()
     }
 
+    /// Takes a task that is accepted together with the events.
+    pub(crate) fn defer(&mut self, task: NewTask) {
+        self.deferred.push(task);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.iter().all(|entry| entry.known)
+        self.deferred.is_empty() && self.entries.iter().all(|entry| entry.known)
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &NewEvent> {
@@ -105,6 +113,8 @@ fn same_json(left: &[u8], right: &[u8]) -> bool {
 pub struct Finished {
     /// The announced events, in order.
     pub events: Vec<AnnouncedEvent>,
+    /// The tasks that were made by [`Run::defer`](super::Run::defer), in order.
+    pub deferred: Vec<DeferredTask>,
 }
 
 /// An accepted event.
@@ -152,11 +162,14 @@ pub struct ImmediateResult {
 /// Commits the outbox in one durable step, hands the tasks to the scheduler and performs the immediate deliveries.
 pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
     let failed = |source| FinishError::Store { source };
-    let mut entries = state.with_outbox(|outbox| std::mem::take(&mut outbox.entries));
+    let Outbox { mut entries, deferred } = state.with_outbox(std::mem::take);
     let now = Timestamp(state.core.clock.now());
     let tasks = loop {
-        let (acceptance, keys) = acceptance(&entries, now);
-        if acceptance.events.is_empty() {
+        let (mut acceptance, keys) = acceptance(&entries, now);
+        // A delay counts from the call, and is over when the run took longer.
+        let deferred = deferred.iter().cloned();
+        acceptance.tasks.extend(deferred.map(|task| NewTask { at: now, run_at: task.run_at.max(now), ..task }));
+        if acceptance.events.is_empty() && acceptance.tasks.is_empty() {
             break Vec::new();
         }
         match state.core.accept_keyed(acceptance, keys, now).map_err(failed)? {
@@ -183,7 +196,8 @@ pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
             name: entry.event.name,
         });
     }
-    Ok(Finished { events })
+    let deferred = tasks.map(|task| DeferredTask { id: task.head.id, known: task.known }).collect();
+    Ok(Finished { events, deferred })
 }
 
 /// Returns what has to be accepted, with the tasks in the order of the events.
