@@ -7,8 +7,9 @@
 //! 2026-11-24T02:00:00.123Z INFO  delivered webhook=3 event=booking_added status=200
 //! ```
 //!
-//! [`ChannelLog`] writes and is a [`log::Log`] whose target is the channel; [`channels`] and
-//! [`search`] read. Several processes may write to one folder: each record is appended with one
+//! A file that is full or old is rotated ([`Rotation`]): it gets the time behind its name, and another is begun.
+//!
+//! [`ChannelLog`] writes and is a [`log::Log`] whose target is the channel; [`Logs`] reads. Several processes may write to one folder: each record is appended with one
 //! write.
 //!
 //! ```
@@ -24,11 +25,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It does not install itself as the process's logger, does not rotate files (move a file away and
-//! call [`ChannelLog::reopen`]) and masks nothing: who logs leaves secrets out.
+//! It does not install itself as the process's logger and masks nothing: who logs leaves secrets out.
 
+mod backwards;
 mod file;
+mod files;
+mod follow;
 mod line;
+mod logs;
 mod name;
 mod search;
 
@@ -44,7 +48,10 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::clock::Clock;
 use file::ChannelFile;
 
+pub use files::LogFile;
+pub use follow::Follower;
 pub use line::printable;
+pub use logs::Logs;
 pub use search::{ChannelInfo, LogRecord, Search, SearchError, channels, search};
 
 /// How many channels one folder has; what comes later is written to [`OVERFLOW_CHANNEL`], so that
@@ -69,7 +76,29 @@ struct Inner {
     clock: Clock,
     /// A `LevelFilter` as a number: a disabled record costs one load and one comparison.
     level: AtomicUsize,
+    rotation: RwLock<Rotation>,
     files: RwLock<HashMap<String, Arc<Mutex<ChannelFile>>>>,
+}
+
+/// When a file is full or old, and what is kept of those that were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Most bytes of a file; 0 means any number.
+    pub bytes: u64,
+    /// Most milliseconds from the first record of a file to its last; 0 means any number.
+    pub age_ms: i64,
+    /// How many milliseconds a file is kept after another took its place.
+    pub keep_ms: i64,
+    /// How many such files of a channel are kept.
+    pub keep_files: usize,
+}
+
+impl Default for Rotation {
+    /// 64 MiB, a day; 30 days, 100 files.
+    fn default() -> Self {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        Self { bytes: 64 << 20, age_ms: DAY_MS, keep_ms: 30 * DAY_MS, keep_files: 100 }
+    }
 }
 
 /// Why a log folder cannot be used.
@@ -112,13 +141,14 @@ impl ChannelLog {
         let known = channels(folder).map_err(|failed| error(failed.into_io()))?;
         raise_max_level(level);
         let files = known.into_iter().take(MAX_CHANNELS).map(|channel| {
-            let file = ChannelFile::new(file_path(folder, &channel.name));
+            let file = ChannelFile::new(folder, &channel.name);
             (channel.name, Arc::new(Mutex::new(file)))
         });
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),
             clock,
             level: AtomicUsize::new(level as usize),
+            rotation: RwLock::default(),
             files: RwLock::new(files.collect()),
         })))
     }
@@ -133,6 +163,24 @@ impl ChannelLog {
     pub fn set_level(&self, level: LevelFilter) {
         raise_max_level(level);
         self.0.level.store(level as usize, Ordering::Relaxed);
+    }
+
+    /// Says when files are rotated, for all clones and from the next record on.
+    pub fn set_rotation(&self, rotation: Rotation) {
+        *self.0.rotation.write().unwrap_or_else(PoisonError::into_inner) = rotation;
+    }
+
+    /// Returns when files are rotated.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        *self.0.rotation.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes rotated files that are kept no longer. Every rotation does so; a host does it from time to time as well, so
+    /// that a channel that has gone quiet is not kept for ever. Returns how many are gone.
+    pub fn tidy(&self) -> usize {
+        let Rotation { keep_ms, keep_files, .. } = self.rotation();
+        files::tidy(&self.0.folder, self.0.clock.now(), keep_ms, keep_files).len()
     }
 
     /// Returns the folder of the files.
@@ -166,7 +214,7 @@ impl ChannelLog {
         let channel = if full { OVERFLOW_CHANNEL } else { channel.as_ref() };
         let file = files
             .entry(channel.to_owned())
-            .or_insert_with(|| Arc::new(Mutex::new(ChannelFile::new(file_path(&self.0.folder, channel)))));
+            .or_insert_with(|| Arc::new(Mutex::new(ChannelFile::new(&self.0.folder, channel))));
         Arc::clone(file)
     }
 }
@@ -184,7 +232,10 @@ impl Log for ChannelLog {
         let now = self.0.clock.now();
         let line = line::of_record(record, now);
         let file = self.file(record.target());
-        lock(&file).write(&line, now);
+        let rotation = self.rotation();
+        if lock(&file).write(&line, now, &rotation) {
+            self.tidy();
+        }
     }
 
     /// Does nothing: a record has reached the operating system when `log` returns.

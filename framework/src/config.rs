@@ -41,6 +41,8 @@ pub use egress::EgressConfig;
 pub use error::ConfigError;
 pub use plugins::PluginsConfig;
 
+use crate::channel_log::Rotation;
+
 /// The name of the file inside the data folder.
 pub const FILE_NAME: &str = "switchboard.toml";
 
@@ -199,11 +201,21 @@ impl Default for LoadingConfig {
 #[non_exhaustive]
 pub struct LogConfig {
     /// The least severe level that is written: `off`, `error`, `warn`, `info`, `debug` or `trace`.
-    /// Default `info`. See [`LogConfig::effective_level`].
+    /// By default `info` in production and `debug` in development. See [`LogConfig::effective_level`].
     #[serde(deserialize_with = "check::level")]
-    pub level: LevelFilter,
+    pub level: Option<LevelFilter>,
     /// Whether this host serves real users. Default `production`.
     pub mode: Mode,
+    /// Size in bytes at which another file is begun; 0 (never) or 65536 to 1099511627776, default 67108864.
+    pub rotate_bytes: u64,
+    /// Age at which another file is begun; `1h` to `3650d`, default `1d`.
+    #[serde(deserialize_with = "duration::one")]
+    pub rotate_age: Duration,
+    /// How long a file is kept after another took its place; `1h` to `3650d`, default `30d`.
+    #[serde(deserialize_with = "duration::one")]
+    pub keep: Duration,
+    /// How many such files of a channel are kept; 0 to 100000, default 100.
+    pub keep_files: usize,
 }
 
 impl LogConfig {
@@ -212,15 +224,35 @@ impl LogConfig {
     /// DEBUG and TRACE may hold payloads, which do not belong into the logs of real users.
     pub fn effective_level(&self) -> LevelFilter {
         match self.mode {
-            Mode::Production => self.level.min(LevelFilter::Info),
-            Mode::Development => self.level,
+            Mode::Production => self.level.unwrap_or(LevelFilter::Info).min(LevelFilter::Info),
+            Mode::Development => self.level.unwrap_or(LevelFilter::Debug),
+        }
+    }
+
+    /// Returns when files are rotated.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Rotation {
+            bytes: self.rotate_bytes,
+            age_ms: ms(self.rotate_age),
+            keep_ms: ms(self.keep),
+            keep_files: self.keep_files,
         }
     }
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: LevelFilter::Info, mode: Mode::Production }
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            level: None,
+            mode: Mode::Production,
+            rotate_bytes: 64 << 20,
+            rotate_age: Duration::from_secs(DAY),
+            keep: Duration::from_secs(30 * DAY),
+            keep_files: 100,
+        }
     }
 }
 

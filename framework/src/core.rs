@@ -12,6 +12,7 @@ use crate::egress::Egress;
 use crate::language::Languages;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::payload_files::PayloadFiles;
 use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
 use crate::store::{Acceptance, AcceptedTask, IdempotencyKey, Keyed, NewTask, Store, StoreError, Timestamp};
@@ -31,6 +32,9 @@ pub(crate) struct Core {
     pub(crate) registry: ArcSwap<Registry>,
     pub(crate) runtime: AsyncRuntime,
     pub(crate) metrics: Metrics,
+    pub(crate) payload_files: PayloadFiles,
+    /// Where people find the pages of this host, once there are any.
+    pub(crate) pages: OnceLock<String>,
     /// Set once the deferred engine runs; a host that does not work on tasks has none.
     pub(crate) deferred: OnceLock<Deferred>,
 }

@@ -44,6 +44,7 @@ pub mod language;
 mod live;
 mod metrics;
 pub mod outbox;
+mod payload_files;
 mod plugins;
 mod registry;
 mod run;

@@ -75,7 +75,11 @@ pub(crate) fn reload(core: &Core) -> Result<Vec<&'static str>, ConfigError> {
     note("plugins", new.plugins.suspend_after_panics != started.plugins.suspend_after_panics);
     if new.log != old.log {
         core.log.set_level(new.log.effective_level());
+        core.log.set_rotation(new.log.rotation());
         core.live.development.store(new.log.mode == Mode::Development, Ordering::Relaxed);
+        if new.log.mode == Mode::Production {
+            core.payload_files.clear();
+        }
         log::info!(logger: core.log, target: CHANNEL, mode = new.log.mode.as_str(),
             level = new.log.effective_level().as_str(); "log settings changed");
     }

@@ -265,6 +265,13 @@ impl Plugins {
         holder.map(|(path, _)| path.clone())
     }
 
+    /// Tells all plugins the least severe level that is written, so that they do not hand over more.
+    pub(crate) fn set_log_level(&self, level: log::LevelFilter) {
+        for loaded in self.known.values().filter_map(|known| known.loaded.as_ref()) {
+            loaded.generation.set_log_level(level);
+        }
+    }
+
     /// Returns all minicomponents of all plugins.
     pub(crate) fn minicomponents(&self) -> impl Iterator<Item = &Arc<Minicomponent>> {
         self.known.values().filter_map(|known| known.loaded.as_ref()).flat_map(|loaded| &loaded.minicomponents)

@@ -16,9 +16,9 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 
 use crate::bulks::Bulks;
-use crate::channel_log::ChannelLog;
+use crate::channel_log::{ChannelLog, Logs};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, StoreConfig};
+use crate::config::{Config, ConfigError, Mode, StoreConfig};
 use crate::core::Core;
 use crate::deferred::{self, Deferred};
 use crate::dispatcher::CHANNEL;
@@ -29,6 +29,7 @@ use crate::language::{LanguageError, Languages};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics, MetricsReport};
 use crate::outbox::{Outbox, Relay};
+use crate::payload_files::PayloadFiles;
 use crate::plugins::{Folder, LoadReport, Plugins};
 use crate::registry::{BuiltIn, CallCounts, Minicomponent, Registry, Target, Tier};
 use crate::run::RunBuilder;
@@ -196,6 +197,8 @@ impl Switchboard {
         if sealed > 0 {
             log::info!(logger: log, target: CHANNEL, secrets = sealed; "secrets in the store were sealed");
         }
+        log.set_rotation(config.log.rotation());
+        log.tidy();
         let clock = Clock::system();
         let languages = Languages::new(&config.languages.default).map_err(|source| OpenError::Language { source })?;
         load_overrides(&languages, &folder("languages")?, &log);
@@ -211,6 +214,10 @@ impl Switchboard {
         let plugins = Plugins::new(folders, copies.clone(), config.loading.timeout, safe_mode)
             .map_err(|source| OpenError::Folder { path: copies, source })?;
         built_ins.push(built_in(AfterRun::NUMBER, Watcher::NAME.into(), Arc::new(Watcher)));
+        let payload_files = PayloadFiles::new(data.join("deferred_tasks"));
+        if config.log.mode == Mode::Production {
+            payload_files.clear();
+        }
         let core = Arc::new(Core {
             live: Live::new(&config, config_folder),
             config,
@@ -221,6 +228,8 @@ impl Switchboard {
             store,
             vault,
             registry: ArcSwap::default(),
+            payload_files,
+            pages: OnceLock::new(),
             runtime: handle,
             metrics: Metrics::default(),
             deferred: OnceLock::new(),
@@ -320,13 +329,21 @@ impl Switchboard {
     ///
     /// When the file cannot be used; what held before goes on.
     pub fn reload_config(&self) -> Result<Vec<&'static str>, ConfigError> {
-        live::reload(&self.core)
+        let later = live::reload(&self.core)?;
+        self.plugins.lock().set_log_level(self.core.log.level());
+        Ok(later)
     }
 
-    /// Returns the folder of the channel logs.
+    /// Says at which address people find the pages of this host, such as `http://127.0.0.1:7320`, so that the log can name
+    /// the page of a task. It is said once; later calls do nothing.
+    pub fn set_pages(&self, address: impl Into<String>) {
+        let _ = self.core.pages.set(address.into());
+    }
+
+    /// Returns the channel logs, for reading.
     #[must_use]
-    pub fn logs(&self) -> PathBuf {
-        self.data.join("logs")
+    pub fn logs(&self) -> Logs {
+        Logs::of(self.data.join("logs"))
     }
 
     /// Returns the log, for records of the host application.

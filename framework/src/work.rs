@@ -10,7 +10,7 @@ use switchboard_plugin_api::{
 };
 
 use crate::core::Core;
-use crate::deferred::{Ending, Outcome, Work};
+use crate::deferred::{CHANNEL, Ending, Outcome, Work};
 use crate::dispatcher;
 use crate::error::Chain;
 use crate::metrics::Attempted;
@@ -68,7 +68,29 @@ impl TaskWork {
             }
             _ => task.payload.clone().ok_or_else(input_gone)?,
         };
+        tell(&run.core, started);
         Ok(Some(Prepared { run: Arc::new(run), minicomponent, input, options, exchanges }))
+    }
+}
+
+/// In development mode, says how this very dispatch can be had again, and keeps its payload for a text editor.
+fn tell(core: &Core, started: &Started) {
+    if !core.live.is_development() {
+        return;
+    }
+    let task = &started.task;
+    let number = format!("{:05}", task.number);
+    let replay = format!("switchboard task replay {}", task.id);
+    let event = started.event.as_ref().map_or("-", |event| event.name.as_str());
+    let page = core.pages.get().map_or_else(|| "-".to_owned(), |pages| format!("{pages}/tasks/{}", task.id));
+    log::debug!(logger: core.log, target: CHANNEL, task = task.id.0, number, name = task.name, event,
+        attempt = task.attempts, key = task.key, replay, page; "background task dispatched");
+    let payload = started.event.as_ref().map(|event| &event.body).or(task.payload.as_ref());
+    let (now, age) = (core.clock.now(), core.config.retention.done);
+    let kept = payload.map_or(Ok(()), |payload| core.payload_files.keep(task.id, payload, now, age));
+    if let Err(error) = kept {
+        log::warn!(logger: core.log, target: CHANNEL, task = task.id.0, error = error.to_string();
+            "the payload cannot be written to its file");
     }
 }
 

@@ -250,7 +250,7 @@ fn logs_are_listed_searched_and_filtered() {
     let site = Site::with(&["fixture_probe"]);
     let _ = site.run(&["trigger", "06000", "log_lines"]).ok();
     let channels = site.json(&["log", "list"]);
-    check_rows(&channels, &["name", "bytes", "modified"]);
+    check_rows(&channels, &["name", "bytes", "modified", "files"]);
     check_time(&channels[0]["modified"]);
     let names: Vec<_> = channels.as_array().unwrap().iter().map(|channel| &channel["name"]).collect();
     assert_eq!(names, ["Probe"]);
@@ -282,7 +282,7 @@ fn logs_are_listed_searched_and_filtered() {
 #[test]
 fn a_debug_line_is_in_its_channel_only_in_development() {
     let site = Site::with(&["fixture_probe"]);
-    for settings in ["", "[log]\nlevel = \"debug\"\n", "[log]\nmode = \"development\"\n"] {
+    for settings in ["", "[log]\nlevel = \"debug\"\n", "[log]\nmode = \"development\"\nlevel = \"info\"\n"] {
         site.settings(settings);
         let _ = site.run(&["trigger", "06000", "log_lines"]).ok();
         assert_eq!(site.log("Webhooks"), "", "with {settings}");

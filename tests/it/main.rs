@@ -22,6 +22,7 @@ mod hosts;
 mod house;
 mod isolation;
 mod library;
+mod logs;
 mod many;
 mod methods;
 mod once;

@@ -144,7 +144,7 @@ fn a_key_that_fails_is_held_by_its_breaker_and_what_waits_behind_it_makes_no_att
     drop(wait_for(&host, well, TaskState::Done));
     let attempts: Vec<u32> = sick.iter().map(|id| task(&host, *id).attempts).collect();
     assert_eq!(attempts, [1, 1, 1, 1, 1, 0, 0, 0]);
-    let log = std::fs::read_to_string(host.logs().join("Deferred.application.log")).unwrap();
+    let log = std::fs::read_to_string(host.logs().folder().join("Deferred.application.log")).unwrap();
     assert!(log.contains("key=sick failures=5"), "{log}");
 }
 
@@ -358,7 +358,7 @@ fn a_replay_has_the_same_input_one_attempt_and_waits_for_the_replay_before_it() 
     let dead = wait_for(&host, again.id, TaskState::Dead);
     assert_eq!((dead.attempts, dead.replay_of), (1, Some(first)), "no retries");
     assert_eq!(key(&host, "reports").failures, 0);
-    let log = std::fs::read_to_string(host.logs().join("Deferred.application.log")).unwrap();
+    let log = std::fs::read_to_string(host.logs().folder().join("Deferred.application.log")).unwrap();
     assert!(log.contains(&format!("a task is replayed task={first}")) && log.contains("by=ada"), "{log}");
 }
 

@@ -12,7 +12,7 @@ use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
 use crate::command::{
-    self, Command, KeyCommand, LogQuery, PluginCommand, ScheduleCommand, TaskCommand, WebhookCommand,
+    self, Command, KeyCommand, LogCommand, PluginCommand, ScheduleCommand, TaskCommand, WebhookCommand,
 };
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
@@ -84,7 +84,7 @@ enum Sub {
     Store(Store),
     /// Read the logs
     #[command(subcommand)]
-    Log(Log),
+    Log(LogCommand),
     /// Receive webhooks on this machine and show each request, to try things out (until SIGINT or SIGTERM)
     Receive(Receive),
     /// Show the main job in one go, on a fresh data folder and a local receiver
@@ -149,14 +149,6 @@ enum Plugin {
     },
 }
 
-#[derive(Subcommand)]
-enum Log {
-    /// List the channels
-    List,
-    /// Show the newest records of a channel
-    Show(LogQuery),
-}
-
 /// Reads the command line of this process; ends it with a message when that cannot be read.
 pub(crate) fn parse() -> Cli {
     let matches = with_data_folder(Cli::command()).get_matches();
@@ -200,8 +192,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Sub::Plugin(Plugin::Check(check)) => return check::run(&check, cli.json),
         Sub::Plugin(Plugin::CheckWorker) => return check::work(),
         Sub::Store(command) => store::run(&data, &command)?,
-        Sub::Log(Log::List) => command::log_list(&data)?,
-        Sub::Log(Log::Show(query)) => command::log_show(&data, &query)?,
+        Sub::Log(command) => match command::log(&data, command, cli.json)? {
+            Ok(reply) => reply,
+            Err(code) => return Ok(code),
+        },
         other => control::perform(&data, command(other, &data)?)?,
     };
     print(&reply, cli.json)

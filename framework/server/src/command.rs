@@ -2,25 +2,24 @@
 
 mod bulk;
 mod keys;
+mod logs;
 mod plugins;
 mod schedules;
 mod show;
 mod tasks;
 mod webhooks;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
-use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use switchboard::channel_log::{self, Search};
 use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState};
 use switchboard::{AnnounceError, FinishError, Notification, Run, Switchboard, TriggerNumber};
 
 pub(crate) use self::keys::KeyCommand;
+pub(crate) use self::logs::{LogCommand, run as log};
 pub(crate) use self::plugins::PluginCommand;
 pub(crate) use self::schedules::ScheduleCommand;
 pub(crate) use self::tasks::TaskCommand;
@@ -54,22 +53,6 @@ pub(crate) enum Command {
     Key(KeyCommand),
     Task(TaskCommand),
     Schedule(ScheduleCommand),
-}
-
-/// Which records to show.
-#[derive(Debug, Args)]
-pub(crate) struct LogQuery {
-    /// The channel, such as Webhooks
-    channel: String,
-    /// Only records that contain this text, in any case
-    #[arg(long, value_name = "TEXT")]
-    search: Option<String>,
-    /// Only records of at least this level: error, warn, info or debug
-    #[arg(long, value_name = "L")]
-    level: Option<log::Level>,
-    /// At most so many, the newest
-    #[arg(long, default_value_t = 200)]
-    limit: usize,
 }
 
 /// What a command gives: the same for programs and for people.
@@ -184,20 +167,6 @@ fn trigger(
         reply.exit = FAILED;
     }
     Ok(reply)
-}
-
-/// Lists the channels. Logs are files: no host is needed to read them.
-pub(crate) fn log_list(data: &Path) -> Result<Reply> {
-    let channels = channel_log::channels(&data.join("logs")).map_err(|error| failed(FAILED, &error))?;
-    Reply::new(show::channels_json(&channels), show::channels(&channels))
-}
-
-/// Shows the newest records of a channel.
-pub(crate) fn log_show(data: &Path, query: &LogQuery) -> Result<Reply> {
-    let search = Search { text: query.search.clone(), level: query.level, limit: query.limit, newest_first: false };
-    let records =
-        channel_log::search(&data.join("logs"), &query.channel, &search).map_err(|error| failed(MISSING, &error))?;
-    Reply::new(show::records_json(&records), show::records(&records))
 }
 
 fn failed(code: u8, error: &(dyn std::error::Error + 'static)) -> Error {

@@ -72,6 +72,7 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(busy)?;
     let address = listener.local_addr().with_context(busy)?;
     let door = OpenDoor::open(host)?;
+    host.set_pages(format!("http://{address}"));
     greet(host, address);
     let pages = Router::new()
         .route("/livez", get(|| async { "ok\n" }))

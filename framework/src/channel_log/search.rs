@@ -1,14 +1,13 @@
 //! Reading the logs: which channels exist, and what stands in one.
 
-use std::collections::VecDeque;
-use std::fs::{self, File, Metadata};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use log::Level;
 
-use super::{FILE_SUFFIX, file_path, name};
-use crate::clock::{from_system_time, parse_rfc3339};
+use super::backwards::Backwards;
+use super::{LogFile, files};
+use crate::clock::parse_rfc3339;
 
 /// How many records one search returns at most, whatever its `limit`.
 const MAX_RECORDS: usize = 10_000;
@@ -19,28 +18,47 @@ const MAX_RECORDS: usize = 10_000;
 pub struct ChannelInfo {
     /// The channel, as its file is named.
     pub name: String,
-    /// The size of its file.
+    /// The size of its files.
     pub bytes: u64,
-    /// When its file was last written, in milliseconds since the Unix epoch.
+    /// When it was last written to, in milliseconds since the Unix epoch.
     pub modified: i64,
+    /// How many files it has: the one that is written to, and those that were rotated.
+    pub files: usize,
 }
 
-/// What to look for in a channel.
+/// What to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
+    /// The channel; `None` looks into all of them.
+    pub channel: Option<String>,
     /// A part of the line, in any case; `None` matches every line.
     pub text: Option<String>,
     /// The least severe level to return; `None` returns all.
     pub level: Option<Level>,
+    /// Only records about this deferred task, or about a replay of it.
+    pub task: Option<i64>,
+    /// Only records of this moment or later, in milliseconds since the Unix epoch.
+    pub since: Option<i64>,
+    /// Only records before this moment, in milliseconds since the Unix epoch.
+    pub until: Option<i64>,
     /// How many records to return, the newest that match; at most 10000, default 200.
     pub limit: usize,
-    /// Whether the newest record comes first; otherwise they come as they stand in the file.
+    /// Whether the newest record comes first; otherwise they come as they were written.
     pub newest_first: bool,
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Self { text: None, level: None, limit: 200, newest_first: false }
+        Self {
+            channel: None,
+            text: None,
+            level: None,
+            task: None,
+            since: None,
+            until: None,
+            limit: 200,
+            newest_first: false,
+        }
     }
 }
 
@@ -113,147 +131,168 @@ fn existing(channels: &[String]) -> String {
 ///
 /// [`SearchError::Folder`] when the folder cannot be listed.
 pub fn channels(folder: &Path) -> Result<Vec<ChannelInfo>, SearchError> {
-    let error = |source| SearchError::Folder { folder: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(error(source)),
-    };
-    let mut channels = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(error)?;
-        let file_name = entry.file_name();
-        let Some(channel) = file_name.to_str().and_then(|name| name.strip_suffix(FILE_SUFFIX)) else {
-            continue;
-        };
-        // `DirEntry::metadata` does not follow links. A file may be gone since it was listed.
-        let Ok(metadata) = entry.metadata() else {
-            continue;
-        };
-        if name::for_file(channel) != channel || !metadata.is_file() {
-            continue;
+    let mut channels: Vec<ChannelInfo> = Vec::new();
+    for file in files::list(folder)? {
+        match channels.last_mut().filter(|last| last.name == file.channel) {
+            Some(last) => {
+                last.bytes += file.bytes;
+                last.modified = last.modified.max(file.modified);
+                last.files += 1;
+            }
+            None => {
+                channels.push(ChannelInfo { name: file.channel, bytes: file.bytes, modified: file.modified, files: 1 })
+            }
         }
-        channels.push(ChannelInfo {
-            name: channel.to_owned(),
-            bytes: metadata.len(),
-            modified: metadata.modified().map_or(0, from_system_time),
-        });
     }
-    channels.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(channels)
 }
 
-/// Returns the newest records of `channel` that match `search`.
-///
-/// Reads the file once from its start and holds no more than the records it returns, so it takes
-/// time in proportion to the file, but not memory. Lines that are not records are passed over.
+/// Returns the newest records of `channel` that match `search`, whatever channel that names.
 ///
 /// # Errors
 ///
-/// [`SearchError::UnknownChannel`] when the channel has no plain file, [`SearchError::Read`] when
-/// that file cannot be read, [`SearchError::Folder`] when the folder cannot.
+/// As [`Logs::search`](super::Logs::search).
 pub fn search(folder: &Path, channel: &str, search: &Search) -> Result<Vec<LogRecord>, SearchError> {
-    let error = |source| SearchError::Read { channel: channel.to_owned(), source };
-    let Some(file) = open(folder, channel).map_err(error)? else {
-        let channels = channels(folder)?.into_iter().map(|known| known.name).collect();
-        return Err(SearchError::UnknownChannel { channel: channel.to_owned(), channels });
-    };
-    let needle = search.text.as_deref().filter(|text| !text.is_empty()).map(Needle::new);
+    search_all(folder, &Search { channel: Some(channel.to_owned()), ..search.clone() })
+}
+
+/// See [`Logs::search`](super::Logs::search).
+pub(super) fn search_all(folder: &Path, search: &Search) -> Result<Vec<LogRecord>, SearchError> {
+    let mut files = files::list(folder)?;
+    if let Some(channel) = &search.channel {
+        if !files.iter().any(|file| &file.channel == channel) {
+            let channels = channels(folder)?.into_iter().map(|known| known.name).collect();
+            return Err(SearchError::UnknownChannel { channel: channel.clone(), channels });
+        }
+        files.retain(|file| &file.channel == channel);
+    }
+    let matching = Matching::new(search);
+    let mut readers: Vec<ChannelReader<'_>> = Vec::new();
+    for of_channel in files.chunk_by(|a, b| a.channel == b.channel) {
+        let channel = &of_channel[0].channel;
+        readers.push(ChannelReader { folder, channel, files: of_channel, lines: None, next: None });
+    }
+    for reader in &mut readers {
+        reader.advance(&matching)?;
+    }
     let limit = search.limit.min(MAX_RECORDS);
-    let mut found: VecDeque<LogRecord> = VecDeque::new();
-    let mut reader = BufReader::with_capacity(64 * 1024, file);
-    let mut line = Vec::new();
-    while limit > 0 && next_line(&mut reader, &mut line).map_err(error)? {
-        let Ok(text) = std::str::from_utf8(&line) else {
-            continue;
-        };
-        let Some((time, level, message)) = parse(text) else {
-            continue;
-        };
-        if search.level.is_some_and(|least| level > least) || needle.as_ref().is_some_and(|needle| !needle.is_in(text))
-        {
-            continue;
-        }
-        if found.len() == limit {
-            found.pop_front();
-        }
-        found.push_back(LogRecord {
-            time: time.to_owned(),
-            level,
-            channel: channel.to_owned(),
-            message: message.to_owned(),
-        });
+    let mut found = Vec::new();
+    while found.len() < limit {
+        // Times are of one length and form, so that their order is that of their texts.
+        let newest = readers.iter_mut().filter(|reader| reader.next.is_some());
+        let Some(newest) = newest.max_by(|a, b| time_of(a).cmp(time_of(b))) else { break };
+        found.extend(newest.next.take());
+        newest.advance(&matching)?;
     }
-    if search.newest_first {
-        found.make_contiguous().reverse();
+    if !search.newest_first {
+        found.reverse();
     }
-    Ok(found.into())
+    Ok(found)
 }
 
-/// Opens the file of `channel`; `None` when there is none, or none that may be read.
-fn open(folder: &Path, channel: &str) -> io::Result<Option<File>> {
-    // Only names this log could have made: a name from a page never becomes a path.
-    if name::for_file(channel) != channel {
-        return Ok(None);
-    }
-    let path = file_path(folder, channel);
-    let listed = match fs::symlink_metadata(&path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !listed.is_file() {
-        return Ok(None);
-    }
-    let file = File::open(&path)?;
-    // Between the two calls the file could have been replaced by a link.
-    Ok(is_same(&listed, &file.metadata()?).then_some(file))
+fn time_of<'r>(reader: &'r ChannelReader<'_>) -> &'r str {
+    reader.next.as_ref().map_or("", |record| &record.time)
 }
 
-#[cfg(unix)]
-fn is_same(listed: &Metadata, opened: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (listed.dev(), listed.ino()) == (opened.dev(), opened.ino())
+/// The records of one channel that match, the newest first, over all of its files.
+struct ChannelReader<'a> {
+    folder: &'a Path,
+    channel: &'a str,
+    /// Those that have not been opened yet.
+    files: &'a [LogFile],
+    lines: Option<Backwards>,
+    next: Option<LogRecord>,
 }
 
-#[cfg(not(unix))]
-fn is_same(_listed: &Metadata, opened: &Metadata) -> bool {
-    opened.is_file()
-}
-
-/// Reads the next line into `line` without its newline; of a line that is longer than any this log
-/// writes only the start. Returns false at the end.
-fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    let mut any = false;
-    loop {
-        let buffer = match reader.fill_buf() {
-            Ok(buffer) => buffer,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if buffer.is_empty() {
-            return Ok(any);
-        }
-        any = true;
-        let newline = buffer.iter().position(|byte| *byte == b'\n');
-        let piece = &buffer[..newline.unwrap_or(buffer.len())];
-        let room = super::line::MAX_LINE.saturating_sub(line.len());
-        line.extend_from_slice(&piece[..piece.len().min(room)]);
-        let used = newline.map_or(buffer.len(), |at| at + 1);
-        reader.consume(used);
-        if newline.is_some() {
-            return Ok(true);
+impl ChannelReader<'_> {
+    /// Puts the next record that matches into `next`.
+    fn advance(&mut self, matching: &Matching) -> Result<(), SearchError> {
+        let failed = |source| SearchError::Read { channel: self.channel.to_owned(), source };
+        loop {
+            let Some(lines) = &mut self.lines else {
+                let Some((file, rest)) = self.files.split_first() else { return Ok(()) };
+                self.files = rest;
+                // One that has gone meanwhile holds nothing.
+                let opened = files::open(self.folder, &file.name).map_err(failed)?;
+                self.lines = opened.map(Backwards::new).transpose().map_err(failed)?;
+                continue;
+            };
+            match lines.next_line().map_err(failed)?.map(|line| matching.judge(&line, self.channel)) {
+                Some(Judged::Match(record)) => {
+                    self.next = Some(record);
+                    return Ok(());
+                }
+                Some(Judged::Other) => {}
+                // What stands before it is older still.
+                Some(Judged::TooOld) => (self.files, self.lines) = (&[], None),
+                None => self.lines = None,
+            }
         }
     }
 }
 
-/// Splits a line into time, level and the rest; `None` when it is not a record.
-fn parse(line: &str) -> Option<(&str, Level, &str)> {
+/// What a search wants, prepared for many lines.
+pub(super) struct Matching {
+    needle: Option<Needle>,
+    level: Option<Level>,
+    tasks: Option<[String; 2]>,
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+enum Judged {
+    Match(LogRecord),
+    Other,
+    TooOld,
+}
+
+impl Matching {
+    pub(super) fn new(search: &Search) -> Self {
+        Self {
+            needle: search.text.as_deref().filter(|text| !text.is_empty()).map(Needle::new),
+            level: search.level,
+            tasks: search.task.map(|task| [format!("task={task}"), format!("replay_of={task}")]),
+            since: search.since,
+            until: search.until,
+        }
+    }
+
+    /// Returns the record of a line when it matches.
+    pub(super) fn record(&self, line: &[u8], channel: &str) -> Option<LogRecord> {
+        match self.judge(line, channel) {
+            Judged::Match(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn judge(&self, line: &[u8], channel: &str) -> Judged {
+        let Ok(text) = std::str::from_utf8(line) else { return Judged::Other };
+        let Some((time, at, level, message)) = parse(text) else { return Judged::Other };
+        // A clock that was set back leaves a few lines out of their order, which is not worth reading everything for.
+        if self.since.is_some_and(|since| at < since) {
+            return Judged::TooOld;
+        }
+        let other = self.until.is_some_and(|until| at >= until)
+            || self.level.is_some_and(|least| level > least)
+            || self.needle.as_ref().is_some_and(|needle| !needle.is_in(text))
+            || self
+                .tasks
+                .as_ref()
+                .is_some_and(|tasks| !message.split(' ').any(|word| tasks.iter().any(|task| task == word)));
+        if other {
+            return Judged::Other;
+        }
+        let (time, channel, message) = (time.to_owned(), channel.to_owned(), message.to_owned());
+        Judged::Match(LogRecord { time, level, channel, message })
+    }
+}
+
+/// Splits a line into time, the same in milliseconds, level and the rest; `None` when it is not a record.
+fn parse(line: &str) -> Option<(&str, i64, Level, &str)> {
     let (time, rest) = line.split_once(' ')?;
     let (level, message) = (rest.get(..5)?, rest.get(5..)?);
-    parse_rfc3339(time)?;
-    Some((time, level.trim_end().parse().ok()?, message.strip_prefix(' ')?))
+    let at = parse_rfc3339(time)?;
+    Some((time, at, level.trim_end().parse().ok()?, message.strip_prefix(' ')?))
 }
 
 /// A text to find in any case.

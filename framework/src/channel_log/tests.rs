@@ -204,3 +204,151 @@ fn channels_tell_size_and_age() {
     assert!(found[0].modified > 1_750_000_000_000);
     assert!(channels(&folder.path().join("absent")).unwrap().is_empty());
 }
+
+fn rotating(bytes: u64, age_ms: i64) -> (TempDir, ChannelLog, Clock) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(1_795_485_600_123);
+    let log = ChannelLog::open_with_clock(folder.path(), LevelFilter::Info, clock.clone()).unwrap();
+    log.set_rotation(Rotation { bytes, age_ms, ..Rotation::default() });
+    (folder, log, clock)
+}
+
+#[test]
+fn a_full_file_is_rotated_and_no_record_is_lost_or_cut() {
+    let (folder, log, clock) = rotating(10_000, 0);
+    for n in 0..1_000 {
+        log::info!(logger: log, target: "A", n; "delivered");
+        clock.advance(std::time::Duration::from_millis(1));
+    }
+    let files = Logs::of(folder.path()).files().unwrap();
+    assert!(files.len() > 3 && files.iter().all(|file| file.bytes <= 10_000 && file.channel == "A"), "{files:?}");
+    assert!(files[0].rotated.is_none() && files[1..].iter().all(|file| file.rotated.is_some()));
+    assert_eq!(channels(folder.path()).unwrap()[0].files, files.len());
+    let all = Search { limit: 5_000, ..Search::default() };
+    let expected: Vec<_> = (0..1_000).map(|n| format!("delivered n={n}")).collect();
+    assert_eq!(messages(&folder, "A", &all), expected, "rotated files are searched as well");
+}
+
+#[test]
+fn an_old_file_is_rotated_also_by_another_log_that_finds_it() {
+    let (folder, log, clock) = rotating(0, 3_600_000);
+    log::info!(logger: log, target: "A", "first");
+    clock.advance(std::time::Duration::from_secs(3_599));
+    let other = ChannelLog::open_with_clock(folder.path(), LevelFilter::Info, clock.clone()).unwrap();
+    other.set_rotation(log.rotation());
+    log::info!(logger: other, target: "A", "second");
+    clock.advance(std::time::Duration::from_secs(1));
+    log::info!(logger: other, target: "A", "third");
+    clock.advance(std::time::Duration::from_secs(2));
+    log::info!(logger: log, target: "A", "fourth");
+    assert_eq!(Logs::of(folder.path()).files().unwrap().len(), 2);
+    assert_eq!(read(&folder, "A").lines().count(), 2, "the first log has seen that the file was rotated");
+    assert_eq!(messages(&folder, "A", &Search::default()), ["first", "second", "third", "fourth"]);
+}
+
+#[test]
+fn rotated_files_go_when_they_are_too_old_or_too_many() {
+    let (folder, log, clock) = rotating(200, 0);
+    log.set_rotation(Rotation { keep_ms: 60_000, keep_files: 3, ..log.rotation() });
+    for n in 0..50 {
+        log::info!(logger: log, target: "A", n; "a record that is some fifty bytes long, or more");
+        clock.advance(std::time::Duration::from_millis(1));
+    }
+    let logs = Logs::of(folder.path());
+    assert_eq!(logs.files().unwrap().len(), 4);
+    clock.advance(std::time::Duration::from_secs(61));
+    assert_eq!(log.tidy(), 3);
+    assert_eq!(logs.files().unwrap().len(), 1);
+}
+
+#[test]
+fn records_are_found_by_task_time_and_over_all_channels() {
+    let (folder, log, clock) = rotating(0, 0);
+    for (target, task) in [("Webhooks", 12), ("Deferred", 12), ("Webhooks", 123), ("Webhooks", 12)] {
+        log::info!(logger: log, target: target, task; "delivered");
+        clock.advance(std::time::Duration::from_secs(1));
+    }
+    log::info!(logger: log, target: "Deferred", task = 13, replay_of = 12; "replayed");
+    let logs = Logs::of(folder.path());
+    let found = |search: Search| -> Vec<String> {
+        let records = logs.search(&search).unwrap();
+        records.into_iter().map(|record| format!("{} {}", record.channel, record.message)).collect()
+    };
+    let of_task = Search { task: Some(12), ..Search::default() };
+    let expected = ["Webhooks delivered task=12", "Deferred delivered task=12", "Webhooks delivered task=12"];
+    assert_eq!(found(of_task.clone())[..3], expected);
+    assert_eq!(found(of_task.clone())[3], "Deferred replayed task=13 replay_of=12");
+    let second = 1_795_485_601_123;
+    let between = Search { since: Some(second), until: Some(second + 1_000), ..Search::default() };
+    assert_eq!(found(between), ["Deferred delivered task=12"]);
+    let newest = Search { limit: 1, newest_first: true, channel: Some("Webhooks".into()), ..of_task };
+    assert_eq!(found(newest), ["Webhooks delivered task=12"]);
+}
+
+#[test]
+fn a_log_is_opened_by_an_id_that_is_no_path() {
+    use std::io::Read;
+    let (folder, log) = open(LevelFilter::Info);
+    log::info!(logger: log, target: "A", "hello");
+    std::fs::write(folder.path().join("secret.txt"), "secret").unwrap();
+    std::fs::create_dir(folder.path().join("B.application.log")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder.path().join("secret.txt"), folder.path().join("C.application.log")).unwrap();
+    let logs = Logs::of(folder.path());
+    let files = logs.files().unwrap();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let (file, mut content) = logs.open(&files[0].id).unwrap().unwrap();
+    let mut text = String::new();
+    content.read_to_string(&mut text).unwrap();
+    assert!(file.channel == "A" && text.ends_with("hello\n"), "{text}");
+    let long = "a".repeat(10_240);
+    for id in [
+        "A",
+        "A.application.log",
+        "../A.application.log",
+        "..%2fA.application.log",
+        "/etc/passwd",
+        "A\0",
+        "",
+        "..",
+        "secret.txt",
+        "B.application.log",
+        "C.application.log",
+        "/proc/self/environ",
+        &long,
+        "0123456789abcdeg",
+        "0123456789abcdef",
+    ] {
+        assert!(logs.open(id).unwrap().is_none(), "{id}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_became_a_link_since_it_was_listed_is_not_followed() {
+    let (folder, log) = open(LevelFilter::Info);
+    log::info!(logger: log, target: "A", "hello");
+    let id = Logs::of(folder.path()).files().unwrap()[0].name.clone();
+    let path = folder.path().join(&id);
+    std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+    assert!(files::open(folder.path(), &id).unwrap().is_none());
+}
+
+#[test]
+fn a_follower_gets_what_comes_and_goes_on_after_a_rotation() {
+    let (folder, log, clock) = rotating(400, 0);
+    log::info!(logger: log, target: "A", "before");
+    let mut follower = Logs::of(folder.path()).follow(Search { text: Some("new".into()), ..Search::default() });
+    assert!(follower.new_records().is_empty());
+    let mut expected = Vec::new();
+    for n in 0..30 {
+        clock.advance(std::time::Duration::from_secs(2));
+        log::info!(logger: log, target: if n % 3 == 0 { "B" } else { "A" }, n; "new");
+        log::info!(logger: log, target: "A", "other");
+        expected.push(format!("new n={n}"));
+        let found: Vec<_> = follower.new_records().into_iter().map(|record| record.message).collect();
+        assert_eq!(found, expected[expected.len() - 1..]);
+    }
+    assert!(Logs::of(folder.path()).files().unwrap().len() > 3);
+}

@@ -53,9 +53,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
 }
 
 /// Reads a level by the name `log` gives it, in any case.
-pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
+pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LevelFilter>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| {
+    text.parse().map(Some).map_err(|_| {
         D::Error::custom(format_args!(
             "`{text}` is not a level, use one of `off`, `error`, `warn`, `info`, `debug`, `trace`"
         ))
@@ -167,6 +167,13 @@ impl Source<'_> {
             ("retention.idempotency_keys", outside_time(config.retention.idempotency_keys, seconds(60)..=MAX_KEY_AGE)),
             ("retention.max_tasks", outside(config.retention.max_tasks, 0..=100_000_000)),
             ("loading.timeout", outside_time(config.loading.timeout, seconds(1)..=seconds(600))),
+            (
+                "log.rotate_bytes",
+                (config.log.rotate_bytes > 0).then(|| outside(config.log.rotate_bytes, 65_536..=1 << 40)).flatten(),
+            ),
+            ("log.rotate_age", outside_time(config.log.rotate_age, seconds(3_600)..=MAX_AGE)),
+            ("log.keep", outside_time(config.log.keep, seconds(3_600)..=MAX_AGE)),
+            ("log.keep_files", outside(config.log.keep_files, 0..=100_000)),
             (
                 "languages.default",
                 config.languages.default.parse::<LanguageIdentifier>().is_err().then(|| {

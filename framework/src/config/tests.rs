@@ -38,8 +38,11 @@ immediate_timeout = "3s"
 grace = "20s"
 
 [log]
-level = "info"
 mode = "production"
+rotate_bytes = 67108864
+rotate_age = "1d"
+keep = "30d"
+keep_files = 100
 
 [languages]
 default = "en-GB"
@@ -70,6 +73,10 @@ fn every_setting_can_be_changed() {
 
 #[test]
 fn production_never_logs_debug() {
+    let config = parse("").unwrap();
+    assert_eq!(config.log.effective_level(), LevelFilter::Info);
+    let config = parse("log.mode = \"development\"").unwrap();
+    assert_eq!(config.log.effective_level(), LevelFilter::Debug);
     let config = parse("log.level = \"trace\"").unwrap();
     assert_eq!(config.log.effective_level(), LevelFilter::Info);
     let config = parse("log.level = \"error\"").unwrap();

@@ -26,6 +26,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Generation {
     manifest: Manifest,
     hash: String,
+    module: Module,
     running: ManuallyDrop<RunningPlugin>,
     host: Arc<dyn PluginHost>,
 }
@@ -41,6 +42,10 @@ impl Generation {
     #[must_use]
     pub(crate) fn hash(&self) -> &str {
         &self.hash
+    }
+
+    pub(crate) fn set_log_level(&self, level: log::LevelFilter) {
+        self.module.set_log_level(level);
     }
 
     pub(crate) fn running(&self) -> &RunningPlugin {
@@ -102,7 +107,7 @@ pub(super) fn open(
     let running = module
         .start(Arc::clone(&host))
         .map_err(|error| Refusal::Load { plugin: manifest.id.clone(), reason: error.to_string() })?;
-    Ok(Generation { manifest, hash, running: ManuallyDrop::new(running), host })
+    Ok(Generation { manifest, hash, module, running: ManuallyDrop::new(running), host })
 }
 
 /// Opens a private copy whose bytes have been judged. The plugin in it is not started.

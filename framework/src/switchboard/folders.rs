@@ -17,6 +17,9 @@ use crate::registry::{Collision, Minicomponent, Registry};
 /// How often the plugin folders are looked at. A look costs a few microseconds per file.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How many looks go by before the logs are tidied: an hour.
+const TIDY_EVERY: u32 = 7_200;
+
 /// The plugins of a host, and what is built into it.
 pub(super) struct PluginsOfHost {
     plugins: Mutex<Plugins>,
@@ -48,6 +51,7 @@ impl PluginsOfHost {
         let before = plugins.report();
         let folders = plugins.folders().to_vec();
         plugins.rescan(&HostActivation { core, folders: &folders });
+        plugins.set_log_level(core.log.level());
         let all = self.built_ins.iter().chain(plugins.minicomponents()).cloned().collect();
         let old = core.registry.swap(Arc::new(Registry::new(all)));
         tell(&core.log, &before, &plugins.report(), new_collisions(core, &old), self.told);
@@ -124,12 +128,20 @@ impl Watch {
             let mut changed = true;
             let file_state = || core.upgrade().map(|core| core.live.file_state());
             let mut configured = file_state();
+            let mut until_tidy = TIDY_EVERY;
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
+                until_tidy -= 1;
+                if until_tidy == 0 {
+                    until_tidy = TIDY_EVERY;
+                    let Some(core) = core.upgrade() else { return };
+                    core.log.tidy();
+                }
                 let state = file_state();
                 if state != configured {
                     configured = state;
                     let Some(core) = core.upgrade() else { return };
                     live::reload_changed(&core);
+                    plugins.lock().set_log_level(core.log.level());
                 }
                 let now = Look::at(&folders);
                 // A file is touched only when two looks in a row saw the same: until then it may be half a copy.

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{PluginFolder, PluginFolderError};
 use crate::config::{ConfigError, Edit};
+use crate::live;
 use crate::plugins::{PluginReport, will_do};
 
 /// One plugin in full.
@@ -247,7 +248,8 @@ impl PluginFolder<'_> {
             edit = edit.set_plugin(&id, key, &value);
         }
         edit.save().map_err(config)?;
-        self.host.reload_config().map_err(config).map(drop)
+        // Not through the host, which would wait for the plugins that the caller may have taken.
+        live::reload(&self.host.core).map_err(config).map(drop)
     }
 }
 

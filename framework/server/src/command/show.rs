@@ -6,7 +6,7 @@ pub(super) mod webhooks;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use switchboard::channel_log::{ChannelInfo, LogRecord, printable};
+use switchboard::channel_log::{ChannelInfo, LogFile, LogRecord, printable};
 use switchboard::store::Timestamp;
 use switchboard::{
     AnnouncedEvent, Broadcast, LoadReport, Method, Minicomponent, PluginState, Registry, Suspension, TaskOutcome,
@@ -230,27 +230,60 @@ pub(super) fn broadcast(broadcast: &Broadcast) -> String {
 pub(super) fn channels_json(channels: &[ChannelInfo]) -> Value {
     let modified = |channel: &ChannelInfo| Timestamp(channel.modified).to_string();
     let rows = channels.iter();
-    rows.map(|channel| json!({ "name": channel.name, "bytes": channel.bytes, "modified": modified(channel) })).collect()
-}
-
-pub(super) fn records_json(records: &[LogRecord]) -> Value {
-    let rows = records.iter();
-    rows.map(|record| {
-        let level = record.level.as_str().to_ascii_lowercase();
-        json!({ "time": record.time, "level": level, "channel": record.channel, "message": record.message })
+    rows.map(|channel| {
+        json!({
+            "name": channel.name, "bytes": channel.bytes, "modified": modified(channel), "files": channel.files,
+        })
     })
     .collect()
 }
 
-pub(super) fn channels(channels: &[ChannelInfo]) -> String {
-    let rows = channels.iter().map(|channel| vec![channel.name.clone(), channel.bytes.to_string()]);
-    table(&["CHANNEL", "BYTES"], rows, "no logs yet")
+pub(super) fn log_files_json(files: &[LogFile]) -> Value {
+    let rows = files.iter().map(|file| {
+        let rotated = file.rotated.map(|at| Timestamp(at).to_string());
+        json!({
+            "id": file.id,
+            "channel": file.channel,
+            "bytes": file.bytes,
+            "modified": Timestamp(file.modified).to_string(),
+            "rotated": rotated,
+        })
+    });
+    rows.collect()
 }
 
-pub(super) fn records(records: &[LogRecord]) -> String {
+pub(super) fn log_files(files: &[LogFile]) -> String {
+    let rows = files.iter().map(|file| {
+        let rotated = file.rotated.map_or_else(|| "-".into(), |at| Timestamp(at).to_string());
+        let modified = Timestamp(file.modified).to_string();
+        vec![file.id.clone(), file.channel.clone(), file.bytes.to_string(), modified, rotated]
+    });
+    table(&["ID", "CHANNEL", "BYTES", "MODIFIED", "ROTATED"], rows, "no logs yet")
+}
+
+pub(super) fn records_json(records: &[LogRecord]) -> Value {
+    records.iter().map(record_json).collect()
+}
+
+pub(super) fn record_json(record: &LogRecord) -> Value {
+    let level = record.level.as_str().to_ascii_lowercase();
+    json!({ "time": record.time, "level": level, "channel": record.channel, "message": record.message })
+}
+
+pub(super) fn channels(channels: &[ChannelInfo]) -> String {
+    let rows =
+        channels.iter().map(|channel| vec![channel.name.clone(), channel.bytes.to_string(), channel.files.to_string()]);
+    table(&["CHANNEL", "BYTES", "FILES"], rows, "no logs yet")
+}
+
+pub(super) fn records(records: &[LogRecord], with_channel: bool) -> String {
     if records.is_empty() {
         return "no records match".into();
     }
-    let lines = records.iter().map(|record| format!("{} {:5} {}", record.time, record.level, record.message));
-    lines.collect::<Vec<_>>().join("\n")
+    records.iter().map(|one| record(one, with_channel)).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn record(record: &LogRecord, with_channel: bool) -> String {
+    let LogRecord { time, level, channel, message, .. } = record;
+    if with_channel { format!("{time} {level:5} {channel}: {message}") } else { format!("{time} {level:5} {message}") }
 }

@@ -350,10 +350,14 @@ fn moment(option: &str, text: &str) -> Result<Timestamp> {
 
 /// Reads a moment, or how long ago it was.
 fn ago(host: &Switchboard, option: &str, text: &str) -> Result<Timestamp> {
+    ago_from(host.now(), option, text)
+}
+
+pub(super) fn ago_from(now: Timestamp, option: &str, text: &str) -> Result<Timestamp> {
     match text.parse::<HumanDuration>() {
         Ok(ago) => {
             let ago = i64::try_from(ago.0.as_millis()).unwrap_or(i64::MAX);
-            Ok(Timestamp(host.now().0.saturating_sub(ago)))
+            Ok(Timestamp(now.0.saturating_sub(ago)))
         }
         Err(_) => moment(option, text),
     }
