@@ -157,7 +157,7 @@ impl Default for DeferredConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetentionConfig {
-    /// How long done tasks, their events and immediate deliveries are kept; `1m` to `3650d`, default `7d`.
+    /// How long done tasks and their events are kept; `1m` to `3650d`, default `7d`.
     #[serde(deserialize_with = "duration::one")]
     pub done: Duration,
     /// How long dead tasks are kept; `1m` to `3650d`, default `30d`.
@@ -166,15 +166,30 @@ pub struct RetentionConfig {
     /// How long an idempotency key keeps an event from being announced a second time; `1m` to `30d`, default `1d`.
     #[serde(deserialize_with = "duration::one")]
     pub idempotency_keys: Duration,
-    /// Most tasks that have ended; 0 to 100000000, default 1000000. When there are more, the first to end go.
+    /// Most tasks that have ended; 0 to 100000000, default 1000000. When there are more, the first to end go. In development
+    /// mode, 10000 at most, and the first go when their inputs are more than 512 MiB.
     pub max_tasks: u64,
+    /// How long attempts are kept, with what was sent and what came back; `1m` to `3650d`, default `30d`. They outlive their
+    /// tasks.
+    #[serde(deserialize_with = "duration::one")]
+    pub attempts: Duration,
+    /// Most bytes of attempts, 1 MiB to 1 TiB, default 4 GiB; 512 MiB at most in development mode. When there are more, the
+    /// first go.
+    pub max_attempt_bytes: u64,
 }
 
 impl Default for RetentionConfig {
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
         let days = |days| Duration::from_secs(days * DAY);
-        Self { done: days(7), dead: days(30), idempotency_keys: days(1), max_tasks: 1_000_000 }
+        Self {
+            done: days(7),
+            dead: days(30),
+            idempotency_keys: days(1),
+            max_tasks: 1_000_000,
+            attempts: days(30),
+            max_attempt_bytes: 4 << 30,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
 use crate::store::{Acceptance, AcceptedTask, IdempotencyKey, Keyed, NewTask, Store, StoreError, Timestamp};
 use crate::vault::Vault;
+use crate::webhooks::SecretKeys;
 
 pub(crate) struct Core {
     /// As it was when the host was opened.
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) payload_files: PayloadFiles,
     /// Where people find the pages of this host, once there are any.
     pub(crate) pages: OnceLock<String>,
+    /// Which settings of webhooks are secrets.
+    pub(crate) secret_keys: SecretKeys,
     /// Set once the deferred engine runs; a host that does not work on tasks has none.
     pub(crate) deferred: OnceLock<Deferred>,
 }

@@ -36,7 +36,7 @@ pub use scheduler::BreakerState;
 
 use crate::runtime::INTERRUPTED;
 pub(crate) use crate::store::Ending;
-use crate::store::{AttemptResult, Started};
+use crate::store::{AttemptResult, HttpExchange, Started};
 
 /// Start of the scheduling key of tasks that a plugin has put off itself; its id follows.
 pub(crate) const PLUGIN_KEY: &str = "plugin:";
@@ -50,8 +50,10 @@ pub(crate) struct Outcome {
     /// A note for the log, or why it failed.
     pub(crate) result: Result<Option<String>, PluginError>,
     pub(crate) status: Option<u16>,
-    pub(crate) url: Option<String>,
-    pub(crate) response: Option<String>,
+    /// What was sent and what came back.
+    pub(crate) exchanges: Vec<HttpExchange>,
+    /// The plugin whose handler was called, and its version.
+    pub(crate) plugin: Option<(String, Option<String>)>,
 }
 
 /// Answers of a receiver that has too much to do, as Standard Webhooks and the gateways before receivers use them.
@@ -65,7 +67,7 @@ impl Outcome {
 
     /// Returns a failure in which nothing was sent.
     pub(crate) fn failed(error: PluginError) -> Self {
-        Self { result: Err(error), status: None, url: None, response: None }
+        Self { result: Err(error), status: None, exchanges: Vec::new(), plugin: None }
     }
 
     /// Whether the handler ended because the host stops.

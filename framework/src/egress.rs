@@ -192,6 +192,14 @@ pub struct Response {
     pub truncated: bool,
 }
 
+#[cfg(test)]
+impl Response {
+    /// Returns an answer without headers.
+    pub(crate) fn of(status: u16, body: Vec<u8>) -> Self {
+        Self { status, headers: Vec::new(), body, truncated: false }
+    }
+}
+
 /// What a URL leads to just now, besides being accepted.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -336,6 +344,18 @@ impl Egress {
             })
         });
         Sent { result, trace: progress.trace(started.elapsed()) }
+    }
+
+    /// Judges a request as [`Egress::send`] does before it asks anybody, and returns the headers it would have, with the
+    /// values of those that hold secrets replaced by `***`. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`EgressError::Refused`], [`EgressError::Header`] or [`EgressError::Method`].
+    pub fn draft(&self, request: &Request) -> Result<Vec<(String, String)>, EgressError> {
+        let url = self.judge(&request.url).map_err(|refusal| EgressError::Refused { refusal })?;
+        let request = headers::build(url, request.clone())?;
+        Ok(headers::masked(&request, self.clients.user_agent()))
     }
 
     async fn exchange(

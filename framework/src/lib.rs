@@ -81,6 +81,6 @@ pub use switchboard_plugin_api::{
 pub use tasks::{KeyState, TaskError, Tasks};
 pub use vault::{KEYS_VARIABLE, KeyError, VaultError};
 pub use webhooks::{
-    AnnounceError, EventKind, FilledField, Form, Method, Problem, ShownFailing, ShownWebhook, WebhookDraft,
-    WebhookError, WebhookProblem, Webhooks, event_catalogue,
+    AnnounceError, Deliveries, DeliveryError, EventKind, FilledField, Form, Method, Preview, PreviewedRequest, Problem,
+    Replay, ShownFailing, ShownWebhook, WebhookDraft, WebhookError, WebhookProblem, Webhooks, event_catalogue,
 };

@@ -109,6 +109,17 @@ impl Minicomponent {
     }
 }
 
+impl Minicomponent {
+    /// Returns the version of its plugin; `None` for what is built in.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        match &self.target {
+            Target::Plugin { generation, .. } => Some(generation.manifest().version.clone()),
+            Target::BuiltIn(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Debug for Minicomponent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} `{}` of {} ({})", self.number, self.name, self.plugin, self.tier)

@@ -9,6 +9,7 @@ mod error;
 mod once;
 mod outbox;
 mod services;
+mod transcript;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -22,11 +23,12 @@ use switchboard_plugin_api::{
     AccessLevel, AfterRun, Announced, EndOfRun, PluginError, RunEnd, Trigger, TriggerNumber, access_level,
 };
 
-pub(crate) use call::{Call, CallOptions, Exchange, OwnedCall};
+pub(crate) use call::{Call, CallOptions, OwnedCall};
 pub use error::{FinishError, TriggerError};
 pub(crate) use outbox::Outbox;
 pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
 pub(crate) use services::plugin_value_purpose;
+pub(crate) use transcript::{PREVIEWED, Transcript};
 
 use crate::core::Core;
 use crate::dispatcher::{self, Broadcast, HandlerValue, Values};

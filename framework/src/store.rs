@@ -6,6 +6,7 @@
 //! not known here; the store only makes sure that each move of a task's state is allowed and that a late worker cannot
 //! overwrite a newer run. What is on disk when is in `docs/durability.md`.
 
+mod attempt_store;
 mod bulk_store;
 mod care;
 mod contradictions;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+pub use attempt_store::AttemptStore;
 pub use bulk_store::BulkStore;
 pub use care::{Care, Records, Retention};
 pub use error::{StoreError, StoreOpenError};
@@ -44,10 +46,11 @@ pub use policy_store::PolicyStore;
 pub use receipt::Receipt;
 pub(crate) use record::Became;
 pub use record::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkAction, BulkId, BulkState, BulkStep, Claimed, Ending,
-    Envelope, Event, EventId, Failing, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk,
-    NewEvent, NewTask, NewWebhook, NotABulkAction, NotAPriority, NotAState, NotATimestamp, Order, OwnerId, PluginValue,
-    Priority, Rate, Record, Recovered, Schedule, Sealed, Started, StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead,
+    Acceptance, AcceptedTask, Attempt, AttemptFilter, AttemptId, AttemptMode, AttemptResult, Bulk, BulkAction, BulkId,
+    BulkState, BulkStep, Claimed, Ending, Envelope, Event, EventId, ExchangeTimings, Failing, HttpExchange,
+    IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask, NewWebhook,
+    NotABulkAction, NotAMode, NotAPriority, NotAState, NotATimestamp, Order, OwnerId, PluginValue, Priority, Rate,
+    Record, Recovered, Schedule, Sealed, SentBody, Started, StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead,
     TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
 };
 pub use schedule_store::ScheduleStore;
@@ -128,6 +131,7 @@ pub enum Change {
 /// The operations that return a [`Receipt`] may be called from any thread, and many at once share one commit.
 pub trait Store:
     TaskStore
+    + AttemptStore
     + IdempotencyStore
     + WebhookStore
     + PluginValueStore

@@ -38,7 +38,7 @@ use crate::schedules::Schedules;
 use crate::store::{self, CRASH_LIMIT, StoreError, StoreOpenError};
 use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
-use crate::webhooks::{Watcher, Webhooks};
+use crate::webhooks::{SecretKeys, Watcher, Webhooks};
 use crate::work::TaskWork;
 
 /// Threads of the asynchronous runtime. They only wait and hand on; the work is on the network.
@@ -232,6 +232,7 @@ impl Switchboard {
             pages: OnceLock::new(),
             runtime: handle,
             metrics: Metrics::default(),
+            secret_keys: SecretKeys::default(),
             deferred: OnceLock::new(),
         });
         let mut switchboard = Self {

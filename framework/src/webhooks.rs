@@ -6,6 +6,8 @@
 //! signed or authorised is the auth method's affair, and auth methods are plugins.
 
 mod catalogue;
+mod curl;
+mod deliveries;
 pub(crate) mod delivery;
 mod draft;
 pub(crate) mod event;
@@ -21,13 +23,15 @@ mod shown;
 mod validation;
 
 pub use catalogue::{EventKind, event_catalogue};
+pub(crate) use deliveries::with_event;
+pub use deliveries::{Deliveries, DeliveryError, Preview, PreviewedRequest, Replay};
 pub use draft::{WebhookDraft, WebhookProblem};
 pub use event::AnnounceError;
 pub(crate) use event::MAX_BODY_BYTES;
 pub(crate) use fan_out::{FAN_OUT, Planned, Watcher, fan_out};
 pub(crate) use fingerprint::fingerprint;
-pub(crate) use methods::check_form;
 pub use methods::{Method, Problem};
+pub(crate) use methods::{SecretKeys, check_form};
 pub(crate) use receiver::Receiver;
 pub use records::{WebhookError, Webhooks};
 pub(crate) use secrets::open as open_secrets;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use switchboard_plugin_api::host::Payload;
 use switchboard_plugin_api::{
@@ -15,9 +15,9 @@ use crate::dispatcher;
 use crate::error::Chain;
 use crate::metrics::Attempted;
 use crate::registry::{Minicomponent, Registry};
-use crate::run::{self, CallOptions, Exchange, OwnedCall, RunState, Subject};
+use crate::run::{self, CallOptions, OwnedCall, RunState, Subject, Transcript};
 use crate::store::{AttemptResult, Started};
-use crate::webhooks::delivery;
+use crate::webhooks::{self, delivery};
 
 /// The tasks of one host. It does not keep the host alive.
 pub(crate) struct TaskWork(pub(crate) Weak<Core>);
@@ -28,7 +28,7 @@ struct Prepared {
     minicomponent: Arc<Minicomponent>,
     input: Vec<u8>,
     options: CallOptions,
-    exchanges: Arc<Mutex<Vec<Exchange>>>,
+    transcript: Arc<Transcript>,
 }
 
 impl TaskWork {
@@ -48,18 +48,22 @@ impl TaskWork {
         let mut run = RunState::new(core, subject);
         run.cause = Some((task.id, started.event.as_ref().map_or(0, |event| event.depth)));
         let Some(minicomponent) = callable(&run.registry, number, &task.name).cloned() else { return Ok(None) };
-        let exchanges = Arc::<Mutex<Vec<Exchange>>>::default();
-        let mut options =
-            CallOptions { timeout: Some(timeout), exchanges: Some(Arc::clone(&exchanges)), ..CallOptions::default() };
+        let mut options = CallOptions { timeout: Some(timeout), ..CallOptions::default() };
+        let mut transcript = Arc::<Transcript>::default();
         let input = match (&started.event, &started.webhook) {
-            (Some(_), Some(webhook)) if !webhook.enabled && task.replay_of.is_none() => {
+            (Some(_), Some(webhook)) if !webhook.enabled && !task.is_trial() => {
                 return Err(PluginError::permanent("the webhook is disabled: enable it and retry the task")
                     .with_code("disabled"));
             }
             // The body went with the last success, and somebody made the task ready by hand.
             (Some(event), Some(_)) if event.body.is_empty() => return Err(input_gone()),
             (Some(event), Some(webhook)) => {
-                options.receiver = Some(Arc::new(delivery::receiver(&run.core, webhook)?));
+                let receiver = delivery::receiver(&run.core, webhook)?;
+                let as_sent = task.as_sent.map(|attempt| delivery::sent_body(&run.core, attempt)).transpose()?;
+                let as_sent = as_sent.map(|sent| webhooks::with_event(sent, event));
+                transcript = Arc::new(delivery::transcript(&run, event, webhook, &receiver).sending(as_sent));
+                options.transcript = Some(Arc::clone(&transcript));
+                options.receiver = Some(Arc::new(receiver));
                 options.timeout = task.timeout.or(webhook.options.timeout).or(options.timeout);
                 delivery::input(event, webhook, task.attempts, DeliveryMode::Deferred)?
             }
@@ -69,7 +73,7 @@ impl TaskWork {
             _ => task.payload.clone().ok_or_else(input_gone)?,
         };
         tell(&run.core, started);
-        Ok(Some(Prepared { run: Arc::new(run), minicomponent, input, options, exchanges }))
+        Ok(Some(Prepared { run: Arc::new(run), minicomponent, input, options, transcript }))
     }
 }
 
@@ -111,24 +115,24 @@ impl Work for TaskWork {
     }
 
     fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Option<Outcome> {
-        let Prepared { run, minicomponent, input, mut options, exchanges } = match self.prepare(started) {
+        let Prepared { run, minicomponent, input, mut options, transcript } = match self.prepare(started) {
             Ok(prepared) => prepared?,
             Err(error) => return Some(Outcome::failed(error)),
         };
         options.cancelled = Some(cancelled);
         let result = run.call(&minicomponent, &input, &options);
-        Some(outcome(&run, &minicomponent, result, &exchanges))
+        Some(outcome(&run, &minicomponent, result, &transcript))
     }
 
     fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Option<Outcome>> + Send>> {
         Box::pin(async move {
-            let Prepared { run, minicomponent, input, options, exchanges } = match self.prepare(&started) {
+            let Prepared { run, minicomponent, input, options, transcript } = match self.prepare(&started) {
                 Ok(prepared) => prepared?,
                 Err(error) => return Some(Outcome::failed(error)),
             };
             let call = OwnedCall::new(Arc::clone(&run), Arc::clone(&minicomponent), options);
             let result = dispatcher::call_async(call, input).await;
-            Some(outcome(&run, &minicomponent, result, &exchanges))
+            Some(outcome(&run, &minicomponent, result, &transcript))
         })
     }
 
@@ -155,7 +159,7 @@ fn outcome(
     run: &Arc<RunState>,
     minicomponent: &Minicomponent,
     result: Result<Payload, PluginError>,
-    exchanges: &Mutex<Vec<Exchange>>,
+    transcript: &Transcript,
 ) -> Outcome {
     let result = result.and_then(|value| {
         if run.with_outbox(|outbox| outbox.is_empty()) {
@@ -167,7 +171,10 @@ fn outcome(
     let delivers = [ImmediateDelivery::NUMBER, DeferredDelivery::NUMBER].contains(&minicomponent.number);
     match result {
         // Only deliveries give `Delivered`; what another trigger gives is nobody's business here.
-        Ok(_) if !delivers => Outcome { result: Ok(None), status: None, url: None, response: None },
-        result => delivery::outcome(result, exchanges),
+        Ok(_) if !delivers => {
+            let plugin = Some((minicomponent.plugin.to_string(), minicomponent.version()));
+            Outcome { result: Ok(None), status: None, exchanges: Vec::new(), plugin }
+        }
+        result => delivery::outcome(result, minicomponent, transcript),
     }
 }

@@ -198,14 +198,7 @@ fn finish(store: &SqliteStore, id: switchboard::store::TaskId) {
             std::thread::park_timeout(Duration::from_millis(1));
             continue;
         };
-        let attempt = AttemptResult {
-            ended_at: Timestamp(2),
-            outcome: "ok".into(),
-            status: None,
-            detail: None,
-            url: None,
-            response: None,
-        };
+        let attempt = AttemptResult { ended_at: Timestamp(2), outcome: "ok".into(), ..AttemptResult::default() };
         let ending = Ending::Done { keep_input: true };
         while store.finish(id, started.lease, ending.clone(), attempt.clone()).wait().is_err() {
             std::thread::park_timeout(Duration::from_millis(1));

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
 mod asynchronous;
+mod attempts;
 mod authoring;
 mod bad_input;
 mod bulk;

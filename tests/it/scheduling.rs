@@ -350,7 +350,7 @@ fn a_replay_has_the_same_input_one_attempt_and_waits_for_the_replay_before_it() 
     for replay in &replays {
         let done = wait_for(&host, replay.id, TaskState::Done);
         assert_eq!((done.replay_of, done.attempts), (Some(first), 1));
-        assert_eq!(host.tasks().attempts(done.id).unwrap()[0].mode, "replay");
+        assert_eq!(host.tasks().attempts(done.id).unwrap()[0].mode, switchboard::store::AttemptMode::Replay);
     }
     assert_eq!(journal.lines(), [r#"{"exactly":  1.0}"#; 4]);
     fails.store(true, Ordering::SeqCst);

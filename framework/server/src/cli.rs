@@ -12,7 +12,7 @@ use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
 use crate::command::{
-    self, Command, KeyCommand, LogCommand, PluginCommand, ScheduleCommand, TaskCommand, WebhookCommand,
+    self, Command, DeliveryCommand, KeyCommand, LogCommand, PluginCommand, ScheduleCommand, TaskCommand, WebhookCommand,
 };
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
@@ -73,6 +73,9 @@ enum Sub {
     /// Work with the keys that seal the secrets in the store
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at what was delivered, and deliver again
+    #[command(subcommand)]
+    Delivery(DeliveryCommand),
     /// Work with deferred tasks
     #[command(subcommand)]
     Task(TaskCommand),
@@ -241,6 +244,7 @@ fn command(sub: Sub, data: &Path) -> Result<Command> {
         }
         Sub::Schedule(command) => Command::Schedule(command),
         Sub::Task(command) => Command::Task(command),
+        Sub::Delivery(command) => Command::Delivery(command),
         Sub::Serve { .. }
         | Sub::Receive(_)
         | Sub::Demo { .. }

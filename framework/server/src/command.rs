@@ -1,6 +1,7 @@
 //! What a host can be asked to do, by this process or by another one.
 
 mod bulk;
+mod deliveries;
 mod keys;
 mod logs;
 mod plugins;
@@ -18,6 +19,7 @@ use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState};
 use switchboard::{AnnounceError, FinishError, Notification, Run, Switchboard, TriggerNumber};
 
+pub(crate) use self::deliveries::DeliveryCommand;
 pub(crate) use self::keys::KeyCommand;
 pub(crate) use self::logs::{LogCommand, run as log};
 pub(crate) use self::plugins::PluginCommand;
@@ -52,6 +54,7 @@ pub(crate) enum Command {
     Webhook(WebhookCommand),
     Key(KeyCommand),
     Task(TaskCommand),
+    Delivery(DeliveryCommand),
     Schedule(ScheduleCommand),
 }
 
@@ -72,7 +75,11 @@ impl Reply {
 impl Command {
     /// Whether a process that does this on its own has to run deferred tasks.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self, Self::Emit { wait_seconds: Some(_), .. })
+        match self {
+            Self::Emit { wait_seconds, .. } => wait_seconds.is_some(),
+            Self::Delivery(command) => command.waits(),
+            _ => false,
+        }
     }
 
     /// Whether a process that does this on its own opens the plugins. What puts a plugin right must not: the plugin may be
@@ -109,6 +116,7 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
         Command::Webhook(command) => webhooks::execute(host, command),
         Command::Key(command) => keys::execute(host, &command),
         Command::Task(command) => tasks::execute(host, command),
+        Command::Delivery(command) => deliveries::execute(host, command),
         Command::Schedule(command) => schedules::execute(host, command),
     }
 }

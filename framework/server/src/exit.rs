@@ -8,9 +8,9 @@ use anyhow::Error;
 pub(crate) const FAILED: u8 = 1;
 /// The command line or what it named cannot be used.
 pub(crate) const USAGE: u8 = 2;
-/// `emit --wait`: not everything was delivered. `demo`: the table does not add up.
+/// `emit --wait`, `delivery replay --wait`: not everything was delivered. `demo`: the table does not add up.
 pub(crate) const NOT_DELIVERED: u8 = 3;
-/// There is no such webhook, task, handler or log.
+/// There is no such webhook, task, attempt, handler or log.
 pub(crate) const MISSING: u8 = 4;
 
 /// The table for the help text.
@@ -22,8 +22,8 @@ Exit codes:
   0  done
   1  failed: files, store, network, another host in the way, or a damaged store (store check)
   2  the command line, or something that it names, cannot be used
-  3  not everything was delivered (emit --wait, demo); a plugin crashed (plugin check)
-  4  there is no such webhook, task, handler or log; a plugin took too long (plugin check)";
+  3  not everything was delivered (emit --wait, delivery replay --wait, demo); a plugin crashed (plugin check)
+  4  there is no such webhook, task, attempt, handler or log; a plugin took too long (plugin check)";
 
 /// `plugin check`: a process in which the plugin was checked ended before the check did.
 pub(crate) const CRASHED: u8 = 3;

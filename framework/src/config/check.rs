@@ -165,6 +165,8 @@ impl Source<'_> {
             ("retention.done", outside_time(config.retention.done, seconds(60)..=MAX_AGE)),
             ("retention.dead", outside_time(config.retention.dead, seconds(60)..=MAX_AGE)),
             ("retention.idempotency_keys", outside_time(config.retention.idempotency_keys, seconds(60)..=MAX_KEY_AGE)),
+            ("retention.attempts", outside_time(config.retention.attempts, seconds(60)..=MAX_AGE)),
+            ("retention.max_attempt_bytes", outside(config.retention.max_attempt_bytes, 1 << 20..=1 << 40)),
             ("retention.max_tasks", outside(config.retention.max_tasks, 0..=100_000_000)),
             ("loading.timeout", outside_time(config.loading.timeout, seconds(1)..=seconds(600))),
             (

@@ -47,7 +47,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(config: &crate::config::Config, keep_inputs: Arc<AtomicBool>, whole_store: bool) -> Self {
-        let crate::config::RetentionConfig { done, dead, max_tasks, .. } = config.retention;
+        let kept = Kept::new(&config.retention);
         let config = &config.deferred;
         let limits = Limits {
             concurrency: config.concurrency,
@@ -63,7 +63,7 @@ impl Settings {
             window: config.window,
             keep_inputs,
             whole_store,
-            kept: Kept { done, dead, max_tasks },
+            kept,
         }
     }
 }

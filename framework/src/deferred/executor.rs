@@ -152,12 +152,12 @@ impl Shared {
     fn end(&self, started: &Started, attempted: Attempted) -> End {
         let now = self.now();
         match attempted {
-            Attempted::Ended(outcome) => End {
-                ending: self.ending(started, &outcome),
-                verdict: verdict(started, &outcome),
-                written: outcome.attempt_result(now),
-                called: true,
-            },
+            Attempted::Ended(outcome) => {
+                let ending = self.ending(started, &outcome);
+                let verdict = verdict(started, &outcome);
+                let written = outcome.attempt_result(now, &ending);
+                End { written, ending, verdict, called: true }
+            }
             Attempted::Interrupted(why) => End::released(interrupted(now, why), true),
             Attempted::NotCalled => End::released(not_called(now), false),
         }
@@ -266,7 +266,7 @@ impl End {
 /// Returns what an attempt says about its key. A panic says something about the plugin, which is suspended for it, and a
 /// replay is an administrator's experiment.
 fn verdict(started: &Started, outcome: &Outcome) -> Verdict {
-    if started.task.replay_of.is_some() {
+    if started.task.is_trial() {
         return Verdict::Neither;
     }
     match &outcome.result {
@@ -301,5 +301,5 @@ fn not_called(now: Timestamp) -> AttemptResult {
 
 fn not_made(now: Timestamp, outcome: &str, detail: &str) -> AttemptResult {
     let (outcome, detail) = (outcome.to_owned(), Some(detail.to_owned()));
-    AttemptResult { ended_at: now, outcome, status: None, detail, url: None, response: None }
+    AttemptResult { ended_at: now, outcome, detail, ..AttemptResult::default() }
 }

@@ -4,6 +4,7 @@
 //! that it holds up nothing else.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::CHANNEL;
 use super::engine::Shared;
 use super::recurrence::Recurrence;
+use crate::config::RetentionConfig;
 use crate::error::Chain;
 use crate::store::{AcceptedTask, Bulk, BulkId, BulkState, BulkStep, Retention, Schedule, StoreError, Timestamp};
 
@@ -33,6 +35,40 @@ pub(crate) struct Kept {
     pub(crate) done: Duration,
     pub(crate) dead: Duration,
     pub(crate) max_tasks: u64,
+    /// `None` where inputs are not kept.
+    pub(crate) max_input_bytes: Option<u64>,
+    pub(crate) attempts: Duration,
+    pub(crate) max_attempt_bytes: u64,
+}
+
+/// What a developer's machine keeps at most: inputs of tasks that are done, too.
+const DEVELOPMENT_TIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DEVELOPMENT_TASKS: u64 = 10_000;
+const DEVELOPMENT_BYTES: u64 = 1 << 30;
+
+impl Kept {
+    pub(crate) fn new(config: &RetentionConfig) -> Self {
+        Self {
+            done: config.done,
+            dead: config.dead,
+            max_tasks: config.max_tasks,
+            max_input_bytes: None,
+            attempts: config.attempts,
+            max_attempt_bytes: config.max_attempt_bytes,
+        }
+    }
+
+    /// Returns what is kept where inputs are.
+    fn with_inputs(self) -> Self {
+        Self {
+            done: self.done.min(DEVELOPMENT_TIME),
+            max_tasks: self.max_tasks.min(DEVELOPMENT_TASKS),
+            // Half for what was to be sent, half for what was sent and came back.
+            max_input_bytes: Some(DEVELOPMENT_BYTES / 2),
+            max_attempt_bytes: self.max_attempt_bytes.min(DEVELOPMENT_BYTES / 2),
+            ..self
+        }
+    }
 }
 
 /// What came of housekeeping that the scheduler has to know.
@@ -188,8 +224,16 @@ impl Keeper {
         }
         self.prune_due = now.saturating_add(PRUNE_EVERY_MS);
         let before = |age: Duration| Timestamp(now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-        let Kept { done, dead, max_tasks } = self.kept;
-        let retention = Retention { done_before: before(done), dead_before: before(dead), max_ended: max_tasks };
+        let keeps_inputs = self.shared.keep_inputs.load(Ordering::Relaxed);
+        let kept = if keeps_inputs { self.kept.with_inputs() } else { self.kept };
+        let retention = Retention {
+            done_before: before(kept.done),
+            dead_before: before(kept.dead),
+            max_ended: kept.max_tasks,
+            max_input_bytes: kept.max_input_bytes,
+            attempts_before: before(kept.attempts),
+            max_attempt_bytes: kept.max_attempt_bytes,
+        };
         if self.shared.store.prune(retention, PRUNE_STEP).wait()? >= PRUNE_STEP {
             self.prune_due = now.saturating_add(PRUNE_PAUSE_MS);
         }

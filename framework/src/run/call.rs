@@ -1,7 +1,7 @@
 //! What one call of a handler may ask of the host.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -11,9 +11,10 @@ use switchboard_plugin_api::protocol::{
 };
 use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
+use super::transcript::Transcript;
 use super::{RunState, UNLIMITED, services};
 use crate::dispatcher::HandlerValue;
-use crate::egress::{EgressError, Request, Response, Sent, Trace};
+use crate::egress::{EgressError, Request, Sent};
 use crate::language::Argument;
 use crate::registry::Minicomponent;
 use crate::runtime::interrupted;
@@ -29,31 +30,20 @@ pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     /// Who gets a delivery.
     pub(crate) receiver: Option<Arc<Receiver>>,
-    /// Where to note the HTTP exchanges of the call.
-    pub(crate) exchanges: Option<Arc<Mutex<Vec<Exchange>>>>,
+    /// Where to write down the HTTP exchanges of the call.
+    pub(crate) transcript: Option<Arc<Transcript>>,
     /// Set when nobody waits for the call any more.
     pub(crate) cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl CallOptions {
     /// The options of a call that nothing limits: those of a trigger.
-    pub(crate) const NONE: Self = Self { timeout: None, receiver: None, exchanges: None, cancelled: None };
+    pub(crate) const NONE: Self = Self { timeout: None, receiver: None, transcript: None, cancelled: None };
 
     /// Returns the deadline of a call that starts now.
     fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| Instant::now() + timeout)
     }
-}
-
-/// One HTTP request of a call and how it ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Exchange {
-    pub(crate) url: String,
-    pub(crate) status: Option<u16>,
-    pub(crate) response: Option<String>,
-    /// Addresses, TLS, masked headers and how long each phase took.
-    #[expect(dead_code, reason = "attempts do not keep it yet")]
-    pub(crate) trace: Trace,
 }
 
 /// One call, as long as the caller waits for it.
@@ -189,20 +179,31 @@ impl<'a> Call<'a> {
         let head: HttpHead = serde_json::from_slice(head)?;
         let time_left = self.time_left();
         let timeout = head.timeout_ms.map_or(time_left, |wanted| time_left.min(Duration::from_millis(wanted)));
-        let (url, confidential) = (masked(&head.url), head.confidential);
-        let headers = webhooks::delivery::stamped(head.headers, &self.run.core.clock);
+        let headers = webhooks::delivery::stamped(head.headers.clone(), &self.run.core.clock);
+        let transcript = self.options.transcript.clone();
+        let body = match &transcript {
+            Some(transcript) => transcript.body_to_send(&head, body)?,
+            None => body,
+        };
         let mut request = Request { headers, body, ..Request::new(&head.method, &head.url, timeout) };
         if let Some(receiver) = &self.options.receiver {
             receiver.prepare(&mut request);
         }
+        let noted = transcript.map(|transcript| (transcript.note(&head, &request.headers, &request.body), transcript));
         let sent_bytes = request.body.len();
-        let (core, exchanges) = (Arc::clone(&self.run.core), self.options.exchanges.clone());
+        let core = Arc::clone(&self.run.core);
         Ok(async move {
+            let noted = match noted {
+                Some((noted, transcript)) if transcript.is_preview() => {
+                    let drafted = core.egress.draft(&request);
+                    return Err(transcript.previewed(noted, &request.headers, &request.body, drafted));
+                }
+                noted => noted,
+            };
             let Sent { result, trace, .. } = core.egress.send(request).await;
             core.metrics.exchanged(sent_bytes, result.as_ref().map_or(0, |response| response.body.len()));
-            if let Some(exchanges) = exchanges {
-                let exchange = exchange(url, confidential, &result, trace);
-                exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+            if let Some((noted, transcript)) = noted {
+                transcript.end(noted, &result, trace);
             }
             let response = result.map_err(|error| egress_error(&error))?;
             let head = HttpReply { status: response.status, headers: response.headers, truncated: response.truncated };
@@ -231,6 +232,19 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// Answers what would change something, or send, in a call that must not. `None` for everything else.
+    fn in_preview(&self, name: &str) -> Option<ServiceAnswer> {
+        self.options.transcript.as_ref().filter(|transcript| transcript.is_preview())?;
+        match name {
+            protocol::KEPT_SET => Some(Ok((Vec::new(), Vec::new()))),
+            protocol::TRIGGER | protocol::DEFER | protocol::DEFER_WITH | protocol::ANNOUNCE => {
+                let message = format!("a preview changes nothing, and the auth method uses `{name}`");
+                Some(Err(PluginError::permanent(message).with_code("no_preview")))
+            }
+            _ => None,
+        }
+    }
+
     /// Runs a service on the host's runtime while this thread waits.
     fn wait(&self, answer: impl Future<Output = ServiceAnswer> + Send + 'static) -> ServiceAnswer {
         self.run.core.runtime.wait(answer).unwrap_or_else(|| Err(interrupted()))
@@ -239,6 +253,9 @@ impl<'a> Call<'a> {
 
 impl CallHost for Call<'_> {
     fn service(&self, name: &str, head: &[u8], body: &[u8]) -> ServiceAnswer {
+        if let Some(answer) = self.in_preview(name) {
+            return answer;
+        }
         match name {
             protocol::TEXT => self.text(head),
             protocol::SETTING => self.setting(head),
@@ -334,42 +351,4 @@ fn egress_error(error: &EgressError) -> PluginError {
     let message = crate::error::Chain(error).to_string();
     let error_of = if error.is_retryable() { PluginError::retryable } else { PluginError::permanent };
     error_of(message).with_code(error.code())
-}
-
-/// How much of an answer an attempt keeps, in bytes.
-const KEPT_RESPONSE_BYTES: usize = 4 << 10;
-
-/// Returns a URL as it is written down: parameters of its query may be secrets.
-fn masked(url: &str) -> String {
-    let Some((start, query)) = url.split_once('?') else { return url.to_owned() };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) => format!("{name}=***"),
-        None => "***".to_owned(),
-    });
-    format!("{start}?{}", pairs.collect::<Vec<_>>().join("&"))
-}
-
-fn exchange(url: String, confidential: bool, result: &Result<Response, EgressError>, trace: Trace) -> Exchange {
-    let response = result.as_ref().ok().filter(|_| !confidential);
-    let kept = response.map(|response| {
-        let body = &response.body[..response.body.len().min(KEPT_RESPONSE_BYTES)];
-        String::from_utf8_lossy(body).into_owned()
-    });
-    let status = match result {
-        Ok(response) => Some(response.status),
-        Err(error) => error.status(),
-    };
-    Exchange { url, status, response: kept.filter(|text| !text.is_empty()), trace }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_written_down_url_shows_the_names_in_its_query_and_no_value() {
-        assert_eq!(masked("https://a.example/x"), "https://a.example/x");
-        assert_eq!(masked("https://a.example/x?key=s3cret&lang=en&bare"), "https://a.example/x?key=***&lang=***&***");
-        assert_eq!(masked("https://a.example/?a=b?c=d=e"), "https://a.example/?a=***");
-    }
 }

@@ -7,13 +7,19 @@ use super::{Receipt, Record, StoreError, Timestamp, sealed};
 /// What is too old or too much to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Done tasks, events without tasks, immediate deliveries that ended before this time, and idempotency keys that expired
-    /// before it, go.
+    /// Done tasks, and events without tasks, that ended before this time, and idempotency keys that expired before it, go.
     pub done_before: Timestamp,
     /// Dead tasks that ended before this time go.
     pub dead_before: Timestamp,
     /// When more tasks than this have ended, the ones that did so first go.
     pub max_ended: u64,
+    /// When the inputs of tasks that have ended are more than so many bytes, the tasks that ended first go. `None` where
+    /// inputs are not kept, so that nobody need add them up.
+    pub max_input_bytes: Option<u64>,
+    /// Attempts that began before this time go.
+    pub attempts_before: Timestamp,
+    /// When attempts are more than so many bytes, the first go.
+    pub max_attempt_bytes: u64,
 }
 
 /// The records that are to be imported, in the order of an export.
@@ -21,8 +27,8 @@ pub type Records = Box<dyn Iterator<Item = Result<Record, StoreError>> + Send>;
 
 /// Care of the store.
 pub trait Care: Send + Sync + sealed::Sealed {
-    /// Removes up to `limit` tasks that need not be kept, with their attempts, and events that no task needs any more.
-    /// Returns how many rows of tasks, events and immediate deliveries went; fewer than `limit` when there is no more to do.
+    /// Removes up to `limit` tasks that need not be kept, events that no task needs any more, and attempts. Attempts outlive
+    /// their tasks. Returns how many rows went; fewer than `limit` when there is no more to do.
     fn prune(&self, retention: Retention, limit: u32) -> Receipt<u32>;
     /// Looks through the whole store for damage and for records that contradict each other, as they are at one moment.
     /// Returns a sentence for each of them, at most a few hundred; none when all is well. Other work goes on meanwhile.

@@ -1,5 +1,6 @@
 //! The behaviour that every engine has, as one suite.
 
+mod attempts;
 mod care;
 #[cfg(feature = "postgres")]
 pub(crate) mod hosts;
@@ -49,7 +50,7 @@ const CASES: &[Case] = &[
 
 /// Runs every case on a fresh store.
 pub(crate) fn run(fresh: Fresh<'_>) {
-    for (name, case) in CASES.iter().chain(care::CASES).chain(webhooks::CASES) {
+    for (name, case) in CASES.iter().chain(care::CASES).chain(webhooks::CASES).chain(attempts::CASES) {
         let (store, alive) = fresh();
         let _named = Named(name);
         case(&*store);
@@ -120,14 +121,7 @@ pub(crate) fn ids_in(store: &dyn Store, state: TaskState) -> Vec<TaskId> {
 const DONE: Ending = Ending::Done { keep_input: true };
 
 fn result(outcome: &str) -> AttemptResult {
-    AttemptResult {
-        ended_at: Timestamp(50),
-        outcome: outcome.into(),
-        status: Some(200),
-        detail: None,
-        url: None,
-        response: None,
-    }
+    AttemptResult { ended_at: Timestamp(50), outcome: outcome.into(), status: Some(200), ..AttemptResult::default() }
 }
 
 fn start(store: &dyn Store, id: TaskId) -> Lease {
@@ -495,7 +489,7 @@ fn keyed(store: &dyn Store) {
     assert!(matches!(accept(vec![replaced.clone()], &fourth, 100), Keyed::Accepted(_)));
     assert_eq!(store.idempotency_key(OwnerId(62), "k", Timestamp(100)).unwrap(), Some(replaced));
     assert_eq!(ids_in(store, TaskState::Ready).len(), 3);
-    let keep_all = Retention { done_before: Timestamp(0), dead_before: Timestamp(0), max_ended: u64::MAX };
+    let keep_all = care::ALL;
     let before = |at| Retention { done_before: Timestamp(at), ..keep_all };
     assert_eq!(store.prune(before(100), 10).wait().unwrap(), 0, "not yet");
     assert_eq!(store.prune(before(101), 10).wait().unwrap(), 1);

@@ -35,9 +35,4 @@ pub(super) const CONTRADICTIONS: &[(&str, &str)] = &[
         "SELECT id FROM task WHERE state IN (0, 1, 2) AND event IS NOT NULL
          AND NOT EXISTS (SELECT 1 FROM event WHERE event.id = task.event)",
     ),
-    (
-        "the attempts of task {} are there and the task is not",
-        "SELECT DISTINCT task FROM attempt WHERE task IS NOT NULL
-         AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = attempt.task)",
-    ),
 ];

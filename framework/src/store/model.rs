@@ -475,14 +475,7 @@ impl Both<'_> {
             }
             Operation::Finish { ending, stale, .. } => {
                 let lease = self.model.task(number).lease - i64::from(*stale);
-                let attempt = AttemptResult {
-                    ended_at: now,
-                    outcome: "ended".into(),
-                    status: None,
-                    detail: None,
-                    url: None,
-                    response: None,
-                };
+                let attempt = AttemptResult { ended_at: now, outcome: "ended".into(), ..AttemptResult::default() };
                 let finished = store.finish(id, Lease(lease), ending.ending(now), attempt).wait().unwrap();
                 prop_assert_eq!(finished, self.model.finish(number, lease, *ending));
             }

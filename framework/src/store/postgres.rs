@@ -4,6 +4,7 @@
 //! thread: one connection [writes](writer), a few [read](readers), and one [keeps this host alive](hosts) and
 //! [hears](listen) what the others do.
 
+mod attempt;
 mod bulk;
 mod care;
 mod change;
@@ -311,7 +312,8 @@ impl TaskStore for PostgresStore {
     }
 
     fn record_attempt(&self, attempt: Attempt) -> Receipt<()> {
-        self.submit(|answer| Operation::Record(Box::new(attempt), answer))
+        let host = self.host;
+        self.change(Kind::OWN, async move |session: &Session| attempt::insert(session, host, &attempt).await)
     }
 
     fn retry_task(&self, task: TaskId, now: Timestamp) -> Receipt<Option<AcceptedTask>> {
@@ -353,7 +355,7 @@ impl TaskStore for PostgresStore {
     }
 
     fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
-        self.read(async move |session: &Session| read::attempts(session, task).await)
+        self.read(async move |session: &Session| attempt::of_task(session, task).await)
     }
 
     fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {

@@ -3,6 +3,7 @@
 mod attempt;
 mod bulk;
 mod event;
+mod exchange;
 mod id;
 mod idempotency;
 mod policy;
@@ -13,11 +14,13 @@ mod transfer;
 mod webhook;
 mod wire;
 
-pub use attempt::{Attempt, AttemptResult};
+pub use attempt::{Attempt, AttemptFilter, AttemptMode, AttemptResult, NotAMode};
 pub(crate) use bulk::Became;
 pub use bulk::{Bulk, BulkAction, BulkState, BulkStep, NewBulk, NotABulkAction};
 pub use event::{Event, NewEvent};
-pub use id::{BulkId, EventId, Lease, NotATimestamp, OwnerId, TaskId, Timestamp, WebhookId};
+pub use exchange::{ExchangeTimings, HttpExchange, SentBody};
+pub(crate) use exchange::{attempt_bytes, read_exchanges, write_exchanges, written_as_json};
+pub use id::{AttemptId, BulkId, EventId, Lease, NotATimestamp, OwnerId, TaskId, Timestamp, WebhookId};
 pub use idempotency::{IdempotencyKey, Keyed};
 pub use policy::{KeyCounts, KeyPolicy, Rate};
 pub use schedule::{Schedule, TaskTemplate};

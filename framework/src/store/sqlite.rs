@@ -3,6 +3,7 @@
 //! One thread writes, and commits for all that wait at once; an accepted task is synced to disk before its caller hears of
 //! it. Readers have connections of their own and see a consistent state at any time, also from other processes.
 
+mod attempt;
 mod bulk;
 mod care;
 #[cfg(test)]
@@ -26,10 +27,10 @@ use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Bulk, BulkId, BulkState, BulkStep, BulkStore, Care, Change,
-    Claimed, Ending, Event, EventId, Lane, Lease, NewBulk, PluginValueStore, Receipt, Record, Records, Recovered,
-    Retention, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter,
-    TaskId, TaskStore, Timestamp, sealed,
+    Acceptance, AcceptedTask, Attempt, AttemptFilter, AttemptId, AttemptResult, AttemptStore, Bulk, BulkId, BulkState,
+    BulkStep, BulkStore, Care, Change, Claimed, Ending, Event, EventId, Lane, Lease, NewBulk, PluginValueStore,
+    Receipt, Record, Records, Recovered, Retention, Schedule, ScheduleStore, Started, Store, StoreError,
+    StoreOpenError, Task, TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp, sealed,
 };
 use crate::store::lock::FolderLock;
 use writer::{Sync, Writer};
@@ -145,7 +146,7 @@ impl TaskStore for SqliteStore {
     }
 
     fn record_attempt(&self, attempt: Attempt) -> Receipt<()> {
-        self.writer.submit(Sync::Full, move |connection| write::insert_attempt(connection, &attempt))
+        self.writer.submit(Sync::Full, move |connection| attempt::insert(connection, &attempt))
     }
 
     fn retry_task(&self, task: TaskId, now: Timestamp) -> Receipt<Option<AcceptedTask>> {
@@ -181,11 +182,21 @@ impl TaskStore for SqliteStore {
     }
 
     fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
-        self.read(|connection| read::attempts(connection, task))
+        self.read(|connection| attempt::of_task(connection, task))
     }
 
     fn event(&self, id: &EventId) -> Result<Option<Event>, StoreError> {
         self.read(|connection| read::event(connection, id))
+    }
+}
+
+impl AttemptStore for SqliteStore {
+    fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, StoreError> {
+        self.read(|connection| attempt::by_id(connection, id))
+    }
+
+    fn find_attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StoreError> {
+        self.read(|connection| attempt::find(connection, filter))
     }
 }
 

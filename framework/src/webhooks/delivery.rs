@@ -1,18 +1,20 @@
 //! One delivery: what the auth method's handler is given, and what is written down about how it ended.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use switchboard_plugin_api::host::Payload;
 use switchboard_plugin_api::{Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger};
 
+use super::methods::secret_keys;
 use super::{CHANNEL, Planned, Receiver};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome};
 use crate::error::Chain;
 use crate::metrics::Attempted;
-use crate::run::{CallOptions, Exchange, ImmediateResult, RunState};
-use crate::store::{Attempt, AttemptResult, NewEvent, Started, Timestamp, Webhook};
+use crate::registry::Minicomponent;
+use crate::run::{CallOptions, ImmediateResult, RunState, Transcript};
+use crate::store::{Attempt, AttemptId, AttemptMode, AttemptResult, NewEvent, SentBody, Started, Timestamp, Webhook};
 
 /// Header by which receivers know a delivery. The host adds the time of sending beside it, for every attempt anew, as in
 /// Standard Webhooks.
@@ -53,21 +55,26 @@ pub(crate) fn input(
 }
 
 /// Makes the outcome of a delivery from what the handler returned and the requests that it made.
-pub(crate) fn outcome(result: Result<Payload, PluginError>, exchanges: &Mutex<Vec<Exchange>>) -> Outcome {
-    let last = exchanges.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let (url, status, response) = match last {
-        Some(exchange) => (Some(exchange.url), exchange.status, exchange.response),
-        None => (None, None, None),
-    };
+pub(crate) fn outcome(
+    result: Result<Payload, PluginError>,
+    minicomponent: &Minicomponent,
+    transcript: &Transcript,
+) -> Outcome {
+    let exchanges = transcript.take();
+    let status = exchanges.last().and_then(|exchange| exchange.status);
     let delivered = result.and_then(|payload| {
         serde_json::from_slice::<Delivered>(&payload).map_err(|error| {
             PluginError::permanent(format!("the handler gave something else than `Delivered`: {error}"))
                 .with_code("bad_output")
         })
     });
+    let plugin = Some((minicomponent.plugin.to_string(), minicomponent.version()));
     match delivered {
-        Ok(delivered) => Outcome { result: Ok(delivered.note), status: delivered.status.or(status), url, response },
-        Err(error) => Outcome { result: Err(error), status, url, response },
+        Ok(delivered) => {
+            let note = delivered.note.map(|note| transcript.text(&note).into_owned());
+            Outcome { result: Ok(note), status: delivered.status.or(status), exchanges, plugin }
+        }
+        Err(error) => Outcome { result: Err(transcript.without_secrets(error)), status, exchanges, plugin },
     }
 }
 
@@ -76,6 +83,23 @@ pub(crate) fn receiver(core: &Core, webhook: &Webhook) -> Result<Receiver, Plugi
     let opened = Receiver::of(&core.vault, webhook);
     // The key may come back: the task waits, and is not lost.
     opened.map_err(|error| PluginError::retryable(Chain(&error).to_string()).with_code("secrets"))
+}
+
+/// Returns what an attempt sent to the receiver, so that it is sent once more.
+pub(crate) fn sent_body(core: &Core, attempt: AttemptId) -> Result<SentBody, PluginError> {
+    let found = core.store.attempt(attempt);
+    let found = found.map_err(|error| PluginError::retryable(Chain(&error).to_string()).with_code("store"))?;
+    let sent = found.and_then(|mut attempt| attempt.exchanges.pop()).filter(|exchange| !exchange.confidential);
+    sent.map(|exchange| exchange.body).ok_or_else(|| {
+        let message = format!("what attempt {attempt} sent is not known any more; replay it as a rebuild");
+        PluginError::permanent(message).with_code("not_as_sent")
+    })
+}
+
+/// Begins the transcript of a delivery.
+pub(crate) fn transcript(run: &RunState, event: &NewEvent, webhook: &Webhook, receiver: &Receiver) -> Transcript {
+    let keys = secret_keys(&run.core, &run.registry, &webhook.method);
+    Transcript::new(&event.body, &receiver.secrets(keys.as_deref()))
 }
 
 /// Performs the immediate deliveries of an event that is committed, one after the other, and writes down how they ended.
@@ -87,48 +111,46 @@ pub(crate) fn deliver_immediately(run: &Arc<RunState>, event: &NewEvent, planned
 fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> ImmediateResult {
     let core = &run.core;
     let started_at = Timestamp(core.clock.now());
-    let exchanges = Arc::<Mutex<Vec<Exchange>>>::default();
-    let result = input(event, webhook, 1, DeliveryMode::Immediate).and_then(|input| {
-        let handler = run
-            .registry
-            .handler(ImmediateDelivery::NUMBER, &webhook.method)
-            .ok_or_else(|| PluginError::permanent("the auth method has gone").with_code("plugin_missing"))?;
-        let options = CallOptions {
-            timeout: Some(webhook.options.immediate_timeout.unwrap_or(core.config.deferred.immediate_timeout)),
-            receiver: Some(Arc::new(receiver(core, webhook)?)),
-            exchanges: Some(Arc::clone(&exchanges)),
-            ..CallOptions::default()
-        };
-        run.call(handler, &input, &options)
-    });
-    let outcome = outcome(result, &exchanges);
+    let handler = run.registry.handler(ImmediateDelivery::NUMBER, &webhook.method);
+    let outcome = match (handler, receiver(core, webhook)) {
+        (None, _) => Outcome::failed(PluginError::permanent("the auth method has gone").with_code("plugin_missing")),
+        (_, Err(error)) => Outcome::failed(error),
+        (Some(handler), Ok(receiver)) => {
+            let transcript = Arc::new(transcript(run, event, webhook, &receiver));
+            let options = CallOptions {
+                timeout: Some(webhook.options.immediate_timeout.unwrap_or(core.config.deferred.immediate_timeout)),
+                receiver: Some(Arc::new(receiver)),
+                transcript: Some(Arc::clone(&transcript)),
+                ..CallOptions::default()
+            };
+            let input = input(event, webhook, 1, DeliveryMode::Immediate);
+            outcome(input.and_then(|input| run.call(handler, &input, &options)), handler, &transcript)
+        }
+    };
     let ended_at = Timestamp(core.clock.now());
-    let written = outcome.attempt_result(ended_at);
+    let ending = match &outcome.result {
+        Ok(_) => Ending::Done { keep_input: core.live.is_development() },
+        Err(error) => Ending::Dead { reason: error.to_string() },
+    };
+    let written = outcome.attempt_result(ended_at, &ending);
     let attempt = Attempt {
-        task: None,
         event: Some(event.id.clone()),
+        event_name: Some(event.name.clone()),
+        owner: Some(event.owner),
         webhook: Some(webhook.id),
+        cause: event.cause,
         number: 1,
-        mode: "immediate".into(),
+        mode: AttemptMode::Immediate,
+        queued_at: Some(event.at),
+        due_at: Some(event.at),
         started_at,
-        ended_at: Some(ended_at),
-        outcome: Some(written.outcome.clone()),
-        status: written.status,
-        detail: written.detail.clone(),
-        url: written.url.clone(),
-        response: written.response.clone(),
+        ..Attempt::of(written.clone())
     };
     if let Err(error) = core.store.record_attempt(attempt).wait() {
         log::error!(logger: core.log, target: CHANNEL, error = Chain(&error).to_string();
             "an immediate delivery cannot be written down");
     }
     let line = Line { event: &event.name, webhook, task: None, attempt: 1, started_at };
-    let ending = if outcome.result.is_ok() {
-        Ending::Done { keep_input: true }
-    } else {
-        Ending::Dead { reason: written.outcome.clone() }
-    };
-    let handler = run.registry.handler(ImmediateDelivery::NUMBER, &webhook.method);
     core.metrics.attempted(&Attempted {
         plugin: handler.map_or("none", |handler| &handler.plugin),
         mode: "immediate",
@@ -158,7 +180,7 @@ pub(crate) fn ended(core: &Core, started: &Started, written: &AttemptResult, end
         started_at: started.started_at,
     };
     log_ending(core, &line, written, ending);
-    if written.outcome == "gone" && webhook.enabled && started.task.replay_of.is_none() {
+    if written.outcome == "gone" && webhook.enabled && !started.task.is_trial() {
         let now = Timestamp(core.clock.now());
         let reason = "the receiver answered 410: it does not want to be called again".to_owned();
         // Not waited for: the task's end does not depend on it, and the writer reports its own trouble.
@@ -203,8 +225,8 @@ fn log_ending(core: &Core, line: &Line<'_>, written: &AttemptResult, ending: &En
 }
 
 impl Outcome {
-    /// Returns what is written down about the attempt.
-    pub(crate) fn attempt_result(&self, ended_at: Timestamp) -> AttemptResult {
+    /// Returns what is written down about the attempt, which ends like this.
+    pub(crate) fn attempt_result(&self, ended_at: Timestamp, ending: &Ending) -> AttemptResult {
         let (code, detail) = match &self.result {
             Ok(note) => ("ok".to_owned(), note.clone()),
             Err(error) => {
@@ -212,13 +234,24 @@ impl Outcome {
                 (error.code().unwrap_or(fallback).to_owned(), Some(error.to_string()))
             }
         };
+        let mut exchanges = self.exchanges.clone();
+        if matches!(ending, Ending::Done { keep_input: false }) {
+            // What was sent goes with the payload.
+            exchanges.iter_mut().for_each(|exchange| exchange.body.bytes = None);
+        }
+        let last = exchanges.last();
+        let (plugin, plugin_version) = self.plugin.clone().map_or((None, None), |(id, version)| (Some(id), version));
         AttemptResult {
             ended_at,
             outcome: code,
             status: self.status,
             detail,
-            url: self.url.clone(),
-            response: self.response.clone(),
+            url: last.map(|exchange| exchange.url.clone()),
+            response: last.and_then(|exchange| exchange.response.clone()),
+            plugin,
+            plugin_version,
+            next_at: if let Ending::Retry { at, .. } = ending { Some(*at) } else { None },
+            exchanges,
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn webhook_key(id: WebhookId) -> String {
     format!("webhook:{id}")
 }
 
-fn remote_host(url: &str) -> Option<String> {
+pub(super) fn remote_host(url: &str) -> Option<String> {
     let url = url::Url::parse(url).ok()?;
     Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }

@@ -1,14 +1,16 @@
 //! Auth methods: what 07300 says about them, and what a webhook needs for one.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use switchboard_plugin_api::{AuthMethod, FieldFormat, FormField, Trigger, TriggerNumber, WebhookRegistration};
 
 use super::CHANNEL;
 use crate::channel_log::ChannelLog;
-use crate::registry::Minicomponent;
+use crate::core::Core;
+use crate::registry::{Minicomponent, Registry};
 use crate::run::{RunBuilder, TriggerError};
 
 /// An auth method as its plugin describes it in one language.
@@ -106,6 +108,39 @@ pub(super) fn all(run: RunBuilder, log: &ChannelLog) -> Result<Vec<Method>, Trig
         Some(Method { id: name.clone(), plugin: Arc::clone(plugin), form })
     });
     Ok(methods.collect())
+}
+
+/// Which settings of each auth method are secrets, by method, as long as the same handlers are registered.
+#[derive(Default)]
+pub(crate) struct SecretKeys(ArcSwapOption<Known>);
+
+struct Known {
+    /// Not kept alive: a plugin that is replaced ends with its last call.
+    registry: Weak<Registry>,
+    keys: HashMap<String, Vec<String>>,
+}
+
+impl SecretKeys {
+    fn of(&self, core: &Arc<Core>, registry: &Arc<Registry>, method: &str) -> Option<Vec<String>> {
+        let known = self.0.load();
+        if let Some(known) = known.as_ref().filter(|known| known.registry.as_ptr() == Arc::as_ptr(registry)) {
+            return known.keys.get(method).cloned();
+        }
+        let methods = core.runtime.blocking(|| all(RunBuilder::new(Arc::clone(core)), &core.log)).unwrap_or_default();
+        let secret = |form: AuthMethod| {
+            let fields = form.fields.into_iter().filter(|field| field.format == FieldFormat::Password);
+            fields.map(|field| field.key).collect()
+        };
+        let keys: HashMap<_, _> = methods.into_iter().map(|method| (method.id, secret(method.form))).collect();
+        let found = keys.get(method).cloned();
+        self.0.store(Some(Arc::new(Known { registry: Arc::downgrade(registry), keys })));
+        found
+    }
+}
+
+/// Returns which settings of a method are secrets; `None` when nobody describes it just now.
+pub(super) fn secret_keys(core: &Arc<Core>, registry: &Arc<Registry>, method: &str) -> Option<Vec<String>> {
+    core.secret_keys.of(core, registry, method)
 }
 
 /// Judges the form that a plugin declares when it is activated.

@@ -36,6 +36,14 @@ impl Receiver {
         Self { settings, url: None, headers: Vec::new(), tls: None }
     }
 
+    /// Returns what nobody may see: the settings of these keys, or all of them when they are not known, and the values of
+    /// custom headers.
+    pub(super) fn secrets(&self, keys: Option<&[String]>) -> Vec<String> {
+        let is_secret = |key: &String| keys.is_none_or(|keys| keys.contains(key));
+        let settings = self.settings.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value);
+        settings.chain(self.headers.iter().map(|(_, value)| value)).cloned().collect()
+    }
+
     /// Gives a request the headers and the certificates of the webhook. Only one that goes to the receiver itself: a token
     /// server or anybody else whom the auth method asks is not meant by them.
     pub(crate) fn prepare(&self, request: &mut Request) {

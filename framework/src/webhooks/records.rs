@@ -111,7 +111,7 @@ pub enum WebhookError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Webhooks<'a> {
-    core: &'a Arc<Core>,
+    pub(super) core: &'a Arc<Core>,
 }
 
 /// A draft that has been looked at.

@@ -93,7 +93,7 @@ fn set_state(host: &Switchboard, id: i64, state: BulkState) -> Result<Reply> {
     Reply::new(json!({ "id": id, "state": state }), format!("bulk operation {id} is {state}"))
 }
 
-fn bulk_json(bulk: &Bulk) -> Value {
+pub(super) fn bulk_json(bulk: &Bulk) -> Value {
     json!({
         "id": bulk.id,
         "action": bulk.action,

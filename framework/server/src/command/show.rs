@@ -1,5 +1,6 @@
 //! How results look: JSON for programs, text for people.
 
+pub(super) mod deliveries;
 pub(super) mod tasks;
 pub(super) mod webhooks;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard::clock::parse_rfc3339;
 use switchboard::config::HumanDuration;
-use switchboard::store::{EventId, Priority, Rate, Task, TaskFilter, TaskId, TaskState, Timestamp, WebhookId};
+use switchboard::store::{EventId, OwnerId, Priority, Rate, Task, TaskFilter, TaskId, TaskState, Timestamp, WebhookId};
 use switchboard::{DeferError, DeferOptions, Switchboard, TaskError, TriggerNumber};
 
 use super::bulk::BulkCommand;
@@ -67,6 +67,15 @@ pub(crate) struct TaskMatch {
     /// Only tasks of this event
     #[arg(long, value_name = "ID")]
     event: Option<String>,
+    /// Only tasks of events of this name
+    #[arg(long, value_name = "NAME")]
+    event_name: Option<String>,
+    /// Only tasks of events of this owner
+    #[arg(long, value_name = "N")]
+    owner: Option<i64>,
+    /// Only tasks whose event has never arrived at their webhook
+    #[arg(long)]
+    undelivered: bool,
     /// Only tasks of this trigger number
     #[arg(long, value_name = "NUMBER")]
     number: Option<String>,
@@ -230,6 +239,9 @@ pub(super) fn matching(host: &Switchboard, query: &TaskMatch) -> Result<TaskFilt
         state: query.state.as_deref().map(task_state).transpose()?,
         webhook: query.webhook.map(WebhookId),
         event: query.event.clone().map(EventId),
+        event_name: query.event_name.clone(),
+        owner: query.owner.map(OwnerId),
+        undelivered: query.undelivered,
         number: query.number.as_deref().map(trigger_number).transpose()?.map(TriggerNumber::get),
         name: query.name.clone(),
         key: query.key.clone(),
@@ -349,7 +361,7 @@ fn moment(option: &str, text: &str) -> Result<Timestamp> {
 }
 
 /// Reads a moment, or how long ago it was.
-fn ago(host: &Switchboard, option: &str, text: &str) -> Result<Timestamp> {
+pub(super) fn ago(host: &Switchboard, option: &str, text: &str) -> Result<Timestamp> {
     ago_from(host.now(), option, text)
 }
 

@@ -359,7 +359,7 @@ fn stop_on(text: &str) -> Result<Vec<u16>> {
     statuses.map_err(|_| usage(format!("`--stop-on {text}` is no list of statuses: write for example 400,422")))
 }
 
-fn webhook_error(error: WebhookError) -> anyhow::Error {
+pub(super) fn webhook_error(error: WebhookError) -> anyhow::Error {
     let code = match &error {
         WebhookError::Missing { .. } | WebhookError::NoSetting { .. } => MISSING,
         WebhookError::Invalid { .. } | WebhookError::NoRotation { .. } => USAGE,

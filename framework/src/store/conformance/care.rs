@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use super::webhooks::{all_options, webhook};
 use super::*;
 use crate::store::{
-    BulkAction, BulkState, BulkStep, KeyPolicy, NewBulk, NewWebhook, Rate, Record, Retention, Schedule, StoreError,
-    TaskTemplate,
+    AttemptFilter, AttemptId, AttemptMode, BulkAction, BulkState, BulkStep, KeyPolicy, NewBulk, NewWebhook, Rate,
+    Record, Retention, Schedule, StoreError, TaskTemplate,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     ("a bulk replay leaves out tasks whose input is gone", bulk_replay),
     ("what is old goes in batches, and events with their last task", pruning),
     ("when too many have ended, the first go", pruning_by_count),
+    ("when the inputs of what has ended are too much, the first go", pruning_by_inputs),
     ("the filter of a bulk operation is kept as it was given", filters_are_kept),
     ("a store that is well has nothing to tell, and moves only into an empty one", moving),
 ];
@@ -169,9 +170,16 @@ fn bulk_replay(store: &dyn Store) {
 }
 
 /// A retention that keeps everything.
-const ALL: Retention = Retention { done_before: Timestamp(0), dead_before: Timestamp(0), max_ended: u64::MAX };
+pub(super) const ALL: Retention = Retention {
+    done_before: Timestamp(0),
+    dead_before: Timestamp(0),
+    max_ended: u64::MAX,
+    max_input_bytes: None,
+    attempts_before: Timestamp(0),
+    max_attempt_bytes: u64::MAX,
+};
 
-fn prune(store: &dyn Store, retention: Retention, limit: u32) -> u32 {
+pub(super) fn prune(store: &dyn Store, retention: Retention, limit: u32) -> u32 {
     store.prune(retention, limit).wait().unwrap()
 }
 
@@ -184,7 +192,7 @@ fn pruning(store: &dyn Store) {
     assert_eq!(prune(store, ALL, 10), 0);
     assert_eq!(prune(store, Retention { done_before: Timestamp(50), ..ALL }, 10), 0, "not yet");
     assert_eq!(prune(store, Retention { done_before: Timestamp(51), ..ALL }, 1), 1);
-    assert!(store.task(done).unwrap().is_none() && store.attempts(done).unwrap().is_empty());
+    assert!(store.task(done).unwrap().is_none() && store.attempts(done).unwrap().len() == 1, "its attempt stays");
     assert!(store.event(&gone.event.clone().unwrap()).unwrap().is_some());
     assert_eq!(prune(store, Retention { done_before: Timestamp(51), ..ALL }, 10), 1, "its event");
     assert!(store.event(&gone.event.unwrap()).unwrap().is_none());
@@ -200,6 +208,22 @@ fn pruning_by_count(store: &dyn Store) {
     let ids: Vec<_> = (0..5).map(|_| task_in(store, TaskState::Done)).collect();
     assert_eq!(prune(store, Retention { max_ended: 3, ..ALL }, 10), 2);
     assert_eq!(ids_in(store, TaskState::Done), ids[2..]);
+}
+
+fn pruning_by_inputs(store: &dyn Store) {
+    // Each is the body of its event, of eleven bytes, and no payload.
+    let ids: Vec<_> = (0..5).map(|_| task_in(store, TaskState::Done)).collect();
+    let events: Vec<_> = ids.iter().map(|id| store.task(*id).unwrap().unwrap().event.unwrap()).collect();
+    let bytes = store.event(&events[0]).unwrap().unwrap().body.len() as u64;
+    let waiting = task_in(store, TaskState::Waiting);
+    assert_eq!(prune(store, Retention { max_input_bytes: Some(5 * bytes), ..ALL }, 10), 0);
+    assert_eq!(prune(store, Retention { max_input_bytes: Some(3 * bytes), ..ALL }, 10), 2);
+    assert_eq!(ids_in(store, TaskState::Done), ids[2..]);
+    let kept: Vec<_> = events.iter().map(|id| store.event(id).unwrap().is_some()).collect();
+    assert_eq!(kept, [false, false, true, true, true], "the events go with their tasks");
+    assert_eq!(prune(store, Retention { max_input_bytes: Some(0), ..ALL }, 2), 2, "in steps");
+    assert_eq!(prune(store, Retention { max_input_bytes: Some(0), ..ALL }, 2), 1);
+    assert_eq!(state(store, waiting), TaskState::Waiting, "what has not ended stays");
 }
 
 /// Returns everything that a store holds.
@@ -224,6 +248,8 @@ fn of_each_kind(store: &dyn Store) {
     }
     let event = NewEvent { body: vec![0, 159, 146, 150], cause: Some(TaskId(3)), ..event("odd") };
     let odd = NewTask {
+        mode: Some(AttemptMode::Bulk),
+        as_sent: Some(AttemptId(3)),
         priority: Priority::Low,
         ordered: true,
         unique: Some(Unique { key: "u".into(), window: std::time::Duration::ZERO }),
@@ -254,6 +280,7 @@ fn of_each_kind(store: &dyn Store) {
     assert!(matches!(store.accept_keyed(acceptance, vec![key], Timestamp(1)).wait().unwrap(), Keyed::Accepted(_)));
     keep("token", Some(Timestamp(9_000)));
     keep("other", None);
+    store.record_attempt(super::attempts::immediate("guest_added")).wait().unwrap();
 }
 
 fn filters_are_kept(store: &dyn Store) {
@@ -263,6 +290,9 @@ fn filters_are_kept(store: &dyn Store) {
         event: Some(EventId("msg_1".into())),
         webhook: Some(WebhookId(4)),
         reason: Some("http_5xx".into()),
+        event_name: Some("booking_added".into()),
+        owner: Some(OwnerId(62)),
+        undelivered: true,
         ..dead("none")
     };
     let bulk = add_bulk(store, BulkAction::Retry, filter.clone());
@@ -316,6 +346,11 @@ pub(crate) fn move_everything(from: &dyn Store, to: &dyn Store) {
     check_well(to);
     let next = |store: &dyn Store| accept_one(store, unheld(95, "z"));
     assert_eq!(next(to), next(from), "ids go on");
+    let attempt = |store: &dyn Store| {
+        store.record_attempt(super::attempts::immediate("x")).wait().unwrap();
+        store.find_attempts(&AttemptFilter { limit: 1, ..AttemptFilter::default() }).unwrap().remove(0).id
+    };
+    assert_eq!(attempt(to), attempt(from), "and those of attempts");
     let added = [from, to].map(|store| store.add_webhook(webhook(1), Timestamp(96)).wait().unwrap().id);
     assert_eq!(added[0], added[1]);
 }

@@ -111,7 +111,7 @@ async fn apply(
         BulkAction::Replay => {
             let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
             if ended && has_input(session, task).await? {
-                Some(accept_task(session, host, &NewTask::replay_of(task, now)).await?)
+                Some(accept_task(session, host, &NewTask::bulk_replay_of(task, now)).await?)
             } else {
                 None
             }

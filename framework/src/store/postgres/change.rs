@@ -2,6 +2,7 @@
 
 use tokio_postgres::types::ToSql;
 
+use super::attempt;
 use super::read::{self, head_columns};
 use super::session::{Failure, Session, pipeline};
 use super::write::{self, Tasks, int, text};
@@ -197,15 +198,15 @@ pub(super) struct Runs {
 /// Writes down starts of runs that go on where the server has forgotten them: a start is not synced, and the server may
 /// have failed since. Only a start makes a lease one higher, so a lease that is one lower is that of before.
 pub(super) async fn redo_starts(session: &Session, host: i64, runs: &Runs) -> Result<(), Failure> {
-    let sql = "WITH begun AS (
+    let sql = concat!(
+        "WITH begun AS (
                    UPDATE task SET state = 1, attempts = attempts + 1, lease = run.lease, holder = $4, updated_at = run.at
                    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS run (id, lease, at)
                    WHERE task.id = run.id AND task.lease = run.lease - 1 AND task.state IN (0, 2)
                        AND (task.holder IS NULL OR task.holder = $4)
-                   RETURNING task.*)
-               INSERT INTO attempt (task, lease, event, webhook, number, mode, started_at)
-               SELECT id, lease, event, webhook, attempts, CASE WHEN replay_of IS NULL THEN 'deferred' ELSE 'replay' END,
-                      updated_at FROM begun";
+                   RETURNING task.*) ",
+        attempt::begin!()
+    );
     session.execute(sql, &[&runs.id, &runs.lease, &runs.at, &host]).await.map(drop)
 }
 

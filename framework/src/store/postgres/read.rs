@@ -9,8 +9,8 @@ use super::session::{Failure, Session};
 use super::write::{int, number, text};
 use crate::store::record::read_schedule;
 use crate::store::{
-    Attempt, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task, TaskCounts, TaskFilter,
-    TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    AttemptId, AttemptMode, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task,
+    TaskCounts, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Tasks that are returned when a filter names no limit.
@@ -67,7 +67,11 @@ macro_rules! task_columns {
             $table,
             ".created_at, ",
             $table,
-            ".updated_at"
+            ".updated_at, ",
+            $table,
+            ".mode, ",
+            $table,
+            ".as_sent"
         )
     };
 }
@@ -124,7 +128,7 @@ macro_rules! webhook_columns {
 pub(super) use webhook_columns;
 
 /// How many columns `task_columns!` are.
-pub(super) const TASK_COLUMNS: usize = 24;
+pub(super) const TASK_COLUMNS: usize = 26;
 /// How many columns `event_columns!` are.
 pub(super) const EVENT_COLUMNS: usize = 9;
 /// How many columns `webhook_columns!` are.
@@ -140,7 +144,7 @@ macro_rules! head_columns {
 pub(super) use head_columns;
 
 /// Returns a number that the schema keeps from being negative.
-fn count(number: i32) -> u32 {
+pub(super) fn count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
@@ -199,6 +203,8 @@ pub(super) fn task(row: &Row) -> Result<Task, StoreError> {
         held: row.get(21),
         created_at: Timestamp(row.get(22)),
         updated_at: Timestamp(row.get(23)),
+        mode: row.get::<_, Option<&str>>(24).map(AttemptMode::stored),
+        as_sent: row.get::<_, Option<i64>>(25).map(AttemptId),
     })
 }
 
@@ -294,7 +300,12 @@ pub(super) async fn next_due(session: &Session) -> Result<Option<Timestamp>, Fai
 }
 
 /// Values of a statement that was put together.
-type Owned = Vec<Box<dyn ToSql + Sync>>;
+pub(super) type Owned = Vec<Box<dyn ToSql + Sync>>;
+
+/// What [`TaskFilter::undelivered`] asks for. An attempt may outlive the task that made it.
+const UNDELIVERED: &str = " AND event IS NOT NULL AND webhook IS NOT NULL AND replay_of IS NULL
+    AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.event = task.event AND attempt.webhook = task.webhook
+        AND attempt.outcome = 'ok')";
 
 /// Writes a filter as a condition.
 fn condition(filter: &TaskFilter) -> (String, Owned) {
@@ -316,11 +327,22 @@ fn condition(filter: &TaskFilter) -> (String, Owned) {
     add("key = ?", filter.key.as_ref().map(owned));
     add("created_at >= ?", filter.since.map(|since| Box::new(since.0) as _));
     add("created_at < ?", filter.until.map(|until| Box::new(until.0) as _));
+    add(
+        "EXISTS (SELECT 1 FROM event WHERE event.id = task.event AND event.name = ?)",
+        filter.event_name.as_ref().map(owned),
+    );
+    add(
+        "EXISTS (SELECT 1 FROM event WHERE event.id = task.event AND event.owner = ?)",
+        filter.owner.map(|owner| Box::new(owner.0) as _),
+    );
     add("strpos(reason, ?) > 0", filter.reason.as_ref().map(owned));
+    if filter.undelivered {
+        sql.push_str(UNDELIVERED);
+    }
     (sql, values)
 }
 
-async fn filtered(session: &Session, sql: &str, values: &Owned) -> Result<Vec<Row>, Failure> {
+pub(super) async fn filtered(session: &Session, sql: &str, values: &Owned) -> Result<Vec<Row>, Failure> {
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value).collect();
     session.query_once(sql, &values).await
 }
@@ -359,31 +381,6 @@ pub(super) async fn task_counts(session: &Session) -> Result<TaskCounts, Failure
         done: count(TaskState::Done),
         dead: count(TaskState::Dead),
     })
-}
-
-pub(super) async fn attempts(session: &Session, task: TaskId) -> Result<Vec<Attempt>, Failure> {
-    let sql = "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url, response
-               FROM attempt WHERE task = $1 ORDER BY id";
-    let rows = session.query(sql, &[&task.0]).await?;
-    Ok(rows.iter().map(attempt).collect())
-}
-
-/// Reads the columns of an attempt, the first of a row.
-pub(super) fn attempt(row: &Row) -> Attempt {
-    Attempt {
-        task: row.get::<_, Option<i64>>(0).map(TaskId),
-        event: row.get::<_, Option<String>>(1).map(EventId),
-        webhook: row.get::<_, Option<i64>>(2).map(WebhookId),
-        number: count(row.get(3)),
-        mode: row.get(4),
-        started_at: Timestamp(row.get(5)),
-        ended_at: row.get::<_, Option<i64>>(6).map(Timestamp),
-        outcome: row.get(7),
-        status: row.get::<_, Option<i32>>(8).and_then(|status| u16::try_from(status).ok()),
-        detail: row.get(9),
-        url: row.get(10),
-        response: row.get(11),
-    }
 }
 
 pub(super) async fn event_by_id(session: &Session, id: &EventId) -> Result<Option<Event>, Failure> {

@@ -96,6 +96,23 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE event ADD COLUMN channel text;
     CREATE TABLE sealing_key (one integer PRIMARY KEY CHECK (one = 1), id text NOT NULL);
 ",
+    // Each host adds up in a row of its own how much the attempts are, so that nobody has to look at all of them, and no
+    // host waits for another.
+    "
+    ALTER TABLE task ADD COLUMN mode text, ADD COLUMN as_sent bigint;
+    ALTER TABLE attempt ADD COLUMN event_name text COLLATE \"C\", ADD COLUMN owner bigint, ADD COLUMN cause bigint,
+        ADD COLUMN queued_at bigint, ADD COLUMN due_at bigint, ADD COLUMN next_at bigint, ADD COLUMN plugin text,
+        ADD COLUMN plugin_version text, ADD COLUMN bytes bigint NOT NULL DEFAULT 0, ADD COLUMN exchanges text;
+    UPDATE attempt SET event_name = event.name, owner = event.owner, cause = event.cause, queued_at = event.at,
+        bytes = 400 + coalesce(octet_length(response), 0) FROM event WHERE event.id = attempt.event;
+    DROP INDEX attempt_immediate;
+    CREATE INDEX attempt_event ON attempt (event) WHERE event IS NOT NULL;
+    CREATE INDEX attempt_webhook ON attempt (webhook, id) WHERE webhook IS NOT NULL;
+    CREATE INDEX attempt_owner ON attempt (owner, id) WHERE owner IS NOT NULL;
+    CREATE INDEX attempt_failed ON attempt (outcome, id) WHERE outcome <> 'ok';
+    CREATE TABLE attempt_bytes (host bigint PRIMARY KEY, bytes bigint NOT NULL);
+    INSERT INTO attempt_bytes SELECT 0, coalesce(sum(bytes), 0) FROM attempt;
+",
 ];
 
 /// Marks a schema as ours, and says its version.

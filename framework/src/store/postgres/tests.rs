@@ -99,14 +99,7 @@ fn check_told(hearing: &Receiver<Change>, expected: Change) {
 
 /// An attempt that went well.
 fn well() -> AttemptResult {
-    AttemptResult {
-        ended_at: Timestamp(30),
-        outcome: "ok".into(),
-        status: None,
-        detail: None,
-        url: None,
-        response: None,
-    }
+    AttemptResult { ended_at: Timestamp(30), outcome: "ok".into(), ..AttemptResult::default() }
 }
 
 fn store_state(store: &PostgresStore, id: TaskId) -> TaskState {

@@ -10,18 +10,18 @@ use tokio_postgres::types::ToSql;
 use super::readers::Readers;
 use super::session::{Failure, Session, pipeline};
 use super::write::{int, number, priority_number, text};
-use super::{PostgresStore, bulk, idempotency, policy, read, schedule};
+use super::{PostgresStore, attempt, bulk, idempotency, policy, read, schedule};
 use crate::store::record::write_schedule;
 use crate::store::{
-    Attempt, Bulk, BulkId, Event, LastIds, PluginValue, Receipt, Record, Records, Schedule, StoreError, StoredPolicy,
-    Task, TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    AttemptId, AttemptMode, Bulk, BulkId, Event, LastIds, PluginValue, Receipt, Record, Records, Schedule, StoreError,
+    StoredPolicy, Task, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Records that are moved at a time.
 const BATCH: usize = 500;
 
 /// The tables in which an id is never given twice.
-const COUNTED: [&str; 3] = ["task", "webhook", "bulk"];
+const COUNTED: [&str; 4] = ["task", "webhook", "bulk", "attempt"];
 
 /// The tables that are moved.
 const TABLES: [&str; 9] =
@@ -44,11 +44,7 @@ const QUERIES: &[(ReadRecord, &str)] = &[
         |row| read::task(row).map(Record::Task),
         concat!("SELECT ", read::task_columns!("task"), " FROM task ORDER BY id"),
     ),
-    (
-        |row| Ok(Record::Attempt(read::attempt(row))),
-        "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url, response
-         FROM attempt ORDER BY id",
-    ),
+    (|row| attempt::read(row).map(Record::Attempt), attempt::whole!("ORDER BY id")),
     (|row| schedule::read(row).map(Record::Schedule), schedule::schedule!("ORDER BY name")),
     (|row| bulk::read_bulk(row).map(Record::Bulk), concat!("SELECT ", bulk::columns!(), " FROM bulk ORDER BY id")),
     (read_policy, "SELECT key, cap, starts, per_ms, paused, updated_at FROM key_policy ORDER BY key"),
@@ -131,8 +127,8 @@ async fn last_ids(session: &Session) -> Result<LastIds, Failure> {
         let sql = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence($1, 'id')::regclass), 0)";
         *id = session.row(sql, &[&table]).await?.map_or(0, |row| row.get(0));
     }
-    let [task, webhook, bulk] = ids;
-    Ok(LastIds { task: TaskId(task), webhook: WebhookId(webhook), bulk: BulkId(bulk) })
+    let [task, webhook, bulk, attempt] = ids;
+    Ok(LastIds { task: TaskId(task), webhook: WebhookId(webhook), bulk: BulkId(bulk), attempt: AttemptId(attempt) })
 }
 
 /// Takes the records on a connection of its own: it may take its time, and the others have something to do meanwhile.
@@ -194,7 +190,7 @@ async fn insert(session: &Session, host: i64, batch: &[Record]) -> Result<(), Fa
 }
 
 async fn set_last_ids(session: &Session, ids: LastIds) -> Result<(), Failure> {
-    for (table, id) in COUNTED.into_iter().zip([ids.task.0, ids.webhook.0, ids.bulk.0]) {
+    for (table, id) in COUNTED.into_iter().zip([ids.task.0, ids.webhook.0, ids.bulk.0, ids.attempt.0]) {
         let sql = "SELECT setval(pg_get_serial_sequence($1, 'id')::regclass, greatest($2::bigint, 1), $2::bigint > 0)";
         session.query(sql, &[&table, &id]).await?;
     }
@@ -218,7 +214,7 @@ fn row_of(record: &Record, host: i64) -> Result<(&'static str, Values<'_>), Stor
         Record::Webhook(webhook) => webhook_row(webhook)?,
         Record::Event(event) => event_row(event),
         Record::Task(task) => task_row(task, host),
-        Record::Attempt(attempt) => attempt_row(attempt),
+        Record::Attempt(one) => (attempt::INSERT, attempt::values_of(one, host)),
         Record::Schedule(one) => schedule_row(one)?,
         Record::Bulk(bulk) => bulk_row(bulk)?,
         Record::KeyPolicy(policy) => policy_row(policy),
@@ -287,9 +283,9 @@ fn event_row(event: &Event) -> (&'static str, Values<'_>) {
 fn task_row(task: &Task, host: i64) -> (&'static str, Values<'_>) {
     let sql = "INSERT INTO task (id, event, webhook, number, name, key, host, payload, state, reason, attempts,
                attempts_before, crashes, run_at, lease, created_at, updated_at, holder, priority, ordered, unique_key,
-               schedule, timeout_ms, replay_of)
+               schedule, timeout_ms, replay_of, mode, as_sent)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-               $22, $23, $24)";
+               $22, $23, $24, $25, $26)";
     let values = values![
         task.id.0,
         task.event.as_ref().map(|event| text(&event.0)),
@@ -316,27 +312,8 @@ fn task_row(task: &Task, host: i64) -> (&'static str, Values<'_>) {
         task.schedule.as_deref().map(write_schedule),
         task.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)),
         task.replay_of.map(|task| task.0),
-    ];
-    (sql, values)
-}
-
-fn attempt_row(attempt: &Attempt) -> (&'static str, Values<'_>) {
-    // Of which run it was is not exported; the one that goes on is that of the task's lease.
-    let sql = "INSERT INTO attempt (task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail,
-               url, response) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-    let values = values![
-        attempt.task.map(|task| task.0),
-        attempt.event.as_ref().map(|event| text(&event.0)),
-        attempt.webhook.map(|webhook| webhook.0),
-        int(attempt.number),
-        text(&attempt.mode),
-        attempt.started_at.0,
-        attempt.ended_at.map(|at| at.0),
-        attempt.outcome.as_deref().map(text),
-        attempt.status.map(i32::from),
-        attempt.detail.as_deref().map(text),
-        attempt.url.as_deref().map(text),
-        attempt.response.as_deref().map(text),
+        task.mode.map(AttemptMode::as_str),
+        task.as_sent.map(|attempt| attempt.0),
     ];
     (sql, values)
 }

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::read;
-use crate::store::record::write_schedule;
+use super::{attempt, read};
+use crate::store::record::{attempt_bytes, write_exchanges, write_schedule};
 use crate::store::{
-    AcceptedTask, Attempt, AttemptResult, Ending, Lease, NewEvent, NewTask, Priority, Started, StoreError, TaskHead,
-    TaskId, TaskState, Timestamp,
+    AcceptedTask, AttemptMode, AttemptResult, Ending, Lease, NewEvent, NewTask, Priority, Started, StoreError,
+    TaskHead, TaskId, TaskState, Timestamp,
 };
 
 type Column<'a> = &'a (dyn ToSql + Sync);
@@ -100,28 +100,30 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Columns of a new task, from the arrays $1 to $17 and the host $18.
+/// Columns of a new task, from the arrays $1 to $19 and the host $20.
 macro_rules! new_tasks {
     () => {
         "INSERT INTO task (event, webhook, number, name, key, host, payload, state, attempts, attempts_before, crashes,
-             run_at, lease, created_at, updated_at, holder, priority, ordered, unique_key, schedule, timeout_ms, replay_of)
+             run_at, lease, created_at, updated_at, holder, priority, ordered, unique_key, schedule, timeout_ms, replay_of,
+             mode, as_sent)
          SELECT event, webhook, number, name, key, host, payload, state, 0, 0, 0, run_at, 0, at, at,
-                CASE WHEN held THEN $18::bigint END, priority, ordered, unique_key, schedule, timeout_ms, replay_of
+                CASE WHEN held THEN $20::bigint END, priority, ordered, unique_key, schedule, timeout_ms, replay_of,
+                mode, as_sent
          FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::bytea[],
                      $8::smallint[], $9::bigint[], $10::bigint[], $11::boolean[], $12::smallint[], $13::boolean[],
-                     $14::text[], $15::text[], $16::bigint[], $17::bigint[])
+                     $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::text[], $19::bigint[])
               AS new (event, webhook, number, name, key, host, payload, state, run_at, at, held, priority, ordered,
-                      unique_key, schedule, timeout_ms, replay_of)"
+                      unique_key, schedule, timeout_ms, replay_of, mode, as_sent)"
     };
 }
 
 /// The ids are given in the order of the arrays.
 pub(super) const ACCEPT_TASKS: &str = concat!(new_tasks!(), " RETURNING id");
 
-/// One task of an acceptance in which something is unique. $19 is when the window of its unique key began.
+/// One task of an acceptance in which something is unique. $21 is when the window of its unique key began.
 pub(super) const ACCEPT_UNIQUE: &str = concat!(
     "WITH known AS (SELECT id, number, name, key, host, run_at, attempts - attempts_before AS attempts, priority, ordered
-         FROM task WHERE unique_key = ($14::text[])[1] AND (state IN (0, 1, 2) OR created_at > $19::bigint)
+         FROM task WHERE unique_key = ($14::text[])[1] AND (state IN (0, 1, 2) OR created_at > $21::bigint)
          ORDER BY id DESC LIMIT 1),
      made AS (",
     new_tasks!(),
@@ -149,6 +151,8 @@ pub(super) struct Tasks<'a> {
     schedule: Vec<Option<String>>,
     timeout_ms: Vec<Option<i64>>,
     replay_of: Vec<Option<i64>>,
+    mode: Vec<Option<&'static str>>,
+    as_sent: Vec<Option<i64>>,
     /// When the window of the unique key began.
     since: i64,
 }
@@ -184,6 +188,8 @@ impl<'a> Tasks<'a> {
         self.schedule.push(task.schedule.as_deref().map(write_schedule));
         self.timeout_ms.push(task.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)));
         self.replay_of.push(task.replay_of.map(|task| task.0));
+        self.mode.push(task.mode.map(AttemptMode::as_str));
+        self.as_sent.push(task.as_sent.map(|attempt| attempt.0));
         let window_ms = task.unique.as_ref().map_or(0, |unique| unique.window.as_millis());
         self.since = task.at.0.saturating_sub(i64::try_from(window_ms).unwrap_or(i64::MAX));
     }
@@ -211,6 +217,8 @@ impl<'a> Tasks<'a> {
             &self.schedule,
             &self.timeout_ms,
             &self.replay_of,
+            &self.mode,
+            &self.as_sent,
             host,
         ]
     }
@@ -254,9 +262,9 @@ pub(super) const START: &str = concat!(
          WHERE task.id = start.id AND task.state IN (0, 2) AND task.holder = $3::bigint
          RETURNING start.n, task.*),
      written AS (
-         INSERT INTO attempt (task, lease, event, webhook, number, mode, started_at)
-         SELECT id, lease, event, webhook, attempts, CASE WHEN replay_of IS NULL THEN 'deferred' ELSE 'replay' END,
-                updated_at FROM begun)
+         ",
+    attempt::begin!(),
+    ")
      SELECT ",
     read::task_columns!("begun"),
     ", ",
@@ -294,20 +302,26 @@ pub(super) const LOCK_EVENTS: &str =
 /// are told.
 pub(super) const FINISH: &str = "WITH end_of AS (
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::integer[],
-            $7::boolean[], $8::boolean[], $9::bigint[], $10::text[], $11::integer[], $12::text[], $13::text[], $14::text[])
+            $7::boolean[], $8::boolean[], $9::bigint[], $10::text[], $11::integer[], $12::text[], $13::text[], $14::text[],
+            $15::text[], $16::text[], $17::bigint[], $18::text[], $19::bigint[])
         WITH ORDINALITY AS e (id, lease, state, reason, run_at, not_counted, hold, forget, ended_at, outcome, status,
-            detail, url, response, n)),
+            detail, url, response, plugin, plugin_version, next_at, exchanges, bytes, n)),
     ended AS (
         UPDATE task SET state = e.state, reason = e.reason, run_at = coalesce(e.run_at, task.run_at),
-            attempts = task.attempts - e.not_counted, holder = CASE WHEN e.hold THEN $15::bigint END,
+            attempts = task.attempts - e.not_counted, holder = CASE WHEN e.hold THEN $20::bigint END,
             payload = CASE WHEN e.forget THEN NULL ELSE task.payload END, updated_at = e.ended_at
         FROM end_of e WHERE task.id = e.id AND task.lease = e.lease AND task.state = 1
         RETURNING e.n, task.ordered),
     written AS (
         UPDATE attempt SET ended_at = e.ended_at, outcome = e.outcome, status = e.status, detail = e.detail, url = e.url,
-            response = e.response
-        FROM end_of e JOIN ended USING (n) WHERE attempt.task = e.id AND attempt.lease = e.lease)
-    SELECT n, CASE WHEN ordered THEN pg_notify($16, $17)::text END FROM ended";
+            response = e.response, plugin = e.plugin, plugin_version = e.plugin_version, next_at = e.next_at,
+            exchanges = e.exchanges, bytes = e.bytes
+        FROM end_of e JOIN ended USING (n) WHERE attempt.task = e.id AND attempt.lease = e.lease),
+    counted AS (
+        INSERT INTO attempt_bytes (host, bytes)
+        SELECT $20, coalesce(sum(e.bytes), 0) FROM end_of e JOIN ended USING (n)
+        ON CONFLICT (host) DO UPDATE SET bytes = attempt_bytes.bytes + excluded.bytes)
+    SELECT n, CASE WHEN ordered THEN pg_notify($21, $22)::text END FROM ended";
 
 /// Removes the bodies of events whose tasks are all done.
 pub(super) const FORGET_EVENTS: &str = "UPDATE event SET body = '' WHERE body <> ''
@@ -338,6 +352,11 @@ pub(super) struct Finishes<'a> {
     detail: Vec<Option<Cow<'a, str>>>,
     url: Vec<Option<Cow<'a, str>>>,
     response: Vec<Option<Cow<'a, str>>>,
+    plugin: Vec<Option<&'a str>>,
+    plugin_version: Vec<Option<&'a str>>,
+    next_at: Vec<Option<i64>>,
+    exchanges: Vec<Option<String>>,
+    bytes: Vec<i64>,
     /// Tasks whose input is not kept.
     pub(super) forgotten: Vec<i64>,
 }
@@ -366,6 +385,12 @@ impl<'a> Finishes<'a> {
         self.detail.push(optional(finish.attempt.detail.as_ref()));
         self.url.push(optional(finish.attempt.url.as_ref()));
         self.response.push(optional(finish.attempt.response.as_ref()));
+        self.plugin.push(finish.attempt.plugin.as_deref());
+        self.plugin_version.push(finish.attempt.plugin_version.as_deref());
+        self.next_at.push(finish.attempt.next_at.map(|at| at.0));
+        let exchanges = write_exchanges(&finish.attempt.exchanges);
+        self.bytes.push(attempt_bytes(finish.attempt.response.as_deref(), exchanges.as_deref()));
+        self.exchanges.push(exchanges);
         if forget {
             self.forgotten.push(finish.task.0);
         }
@@ -391,69 +416,14 @@ impl<'a> Finishes<'a> {
             &self.detail,
             &self.url,
             &self.response,
+            &self.plugin,
+            &self.plugin_version,
+            &self.next_at,
+            &self.exchanges,
+            &self.bytes,
             host,
             channel,
             news,
-        ]
-    }
-}
-
-pub(super) const RECORD: &str =
-    "INSERT INTO attempt (task, event, webhook, number, mode, started_at, ended_at, outcome,
-        status, detail, url, response)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::integer[], $5::text[], $6::bigint[], $7::bigint[],
-        $8::text[], $9::integer[], $10::text[], $11::text[], $12::text[])";
-
-#[derive(Default)]
-pub(super) struct Attempts<'a> {
-    task: Vec<Option<i64>>,
-    event: Vec<Option<&'a str>>,
-    webhook: Vec<Option<i64>>,
-    number: Vec<i32>,
-    mode: Vec<&'a str>,
-    started_at: Vec<i64>,
-    ended_at: Vec<Option<i64>>,
-    outcome: Vec<Option<Cow<'a, str>>>,
-    status: Vec<Option<i32>>,
-    detail: Vec<Option<Cow<'a, str>>>,
-    url: Vec<Option<Cow<'a, str>>>,
-    response: Vec<Option<Cow<'a, str>>>,
-}
-
-impl<'a> Attempts<'a> {
-    pub(super) fn push(&mut self, attempt: &'a Attempt) {
-        self.task.push(attempt.task.map(|task| task.0));
-        self.event.push(attempt.event.as_ref().map(|event| event.0.as_str()));
-        self.webhook.push(attempt.webhook.map(|webhook| webhook.0));
-        self.number.push(int(attempt.number));
-        self.mode.push(&attempt.mode);
-        self.started_at.push(attempt.started_at.0);
-        self.ended_at.push(attempt.ended_at.map(|at| at.0));
-        self.outcome.push(optional(attempt.outcome.as_ref()));
-        self.status.push(attempt.status.map(i32::from));
-        self.detail.push(optional(attempt.detail.as_ref()));
-        self.url.push(optional(attempt.url.as_ref()));
-        self.response.push(optional(attempt.response.as_ref()));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.number.is_empty()
-    }
-
-    pub(super) fn columns(&self) -> Vec<Column<'_>> {
-        vec![
-            &self.task,
-            &self.event,
-            &self.webhook,
-            &self.number,
-            &self.mode,
-            &self.started_at,
-            &self.ended_at,
-            &self.outcome,
-            &self.status,
-            &self.detail,
-            &self.url,
-            &self.response,
         ]
     }
 }

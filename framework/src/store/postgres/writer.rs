@@ -20,8 +20,8 @@ use super::Inside;
 use super::change;
 use super::listen::News;
 use super::session::{Failure, Session, Step, pipeline};
-use super::write::{self, Attempts, Events, Finish, Finishes, Starts, Tasks};
-use crate::store::{Acceptance, AcceptedTask, Attempt, Change, Lease, Started, StoreError, TaskId, Timestamp};
+use super::write::{self, Events, Finish, Finishes, Starts, Tasks};
+use crate::store::{Acceptance, AcceptedTask, Change, Lease, Started, StoreError, TaskId, Timestamp};
 
 /// Most operations in one commit.
 const MAX_GROUP: usize = 1024;
@@ -52,7 +52,6 @@ pub(super) enum Operation {
     Accept(Acceptance, Answer<Vec<AcceptedTask>>),
     Start(TaskId, Timestamp, Answer<Option<Started>>),
     Finish(Box<Finish>, Answer<bool>),
-    Record(Box<Attempt>, Answer<()>),
     Single(Box<dyn Single>),
 }
 
@@ -155,7 +154,6 @@ impl Operation {
             (Self::Finish(_, answer), value) => {
                 let _ = answer.send(value.map(|value| matches!(value, Value::Finished(true))));
             }
-            (Self::Record(_, answer), value) => drop(answer.send(value.map(drop))),
             (Self::Single(single), value) => single.tell(value.map(drop)),
         }
     }
@@ -177,7 +175,6 @@ impl Unsure {
                 Operation::Accept(acceptance, _) => self.holds |= acceptance.tasks.iter().any(write::is_held),
                 Operation::Start(task, ..) => drop(self.starts.insert(*task)),
                 Operation::Finish(finish, _) => drop(self.ends.insert((finish.task, finish.lease))),
-                Operation::Record(..) => {}
                 Operation::Single(single) => self.holds |= single.holds(),
             }
         }
@@ -389,7 +386,6 @@ struct Columns<'g> {
     unique: Vec<(usize, usize, Tasks<'g>)>,
     starts: Starts,
     finishes: Finishes<'g>,
-    attempts: Attempts<'g>,
     news: Vec<String>,
 }
 
@@ -405,7 +401,6 @@ impl<'g> Columns<'g> {
                 Operation::Accept(acceptance, _) => columns.accept(index, acceptance),
                 Operation::Start(task, now, _) => columns.starts.push(*task, *now),
                 Operation::Finish(finish, _) => columns.finishes.push(finish),
-                Operation::Record(attempt, _) => columns.attempts.push(attempt),
                 Operation::Single(_) => {}
             }
         }
@@ -434,7 +429,7 @@ async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Re
     let sync = group.iter().map(Operation::sync).max().unwrap_or(Sync::Full);
     let begin = if sync == Sync::Full { "BEGIN" } else { "BEGIN; SET LOCAL synchronous_commit TO off" };
     let columns = Columns::of(inside, group);
-    let Columns { locks, events, tasks, unique, starts, finishes, attempts, news } = &columns;
+    let Columns { locks, events, tasks, unique, starts, finishes, news } = &columns;
     // A statement has to be known to the server before it can be sent together with others.
     let lock_keys = session.prepare(write::LOCK_KEYS).await?;
     let accept_events = session.prepare(write::ACCEPT_EVENTS).await?;
@@ -444,7 +439,6 @@ async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Re
     let lock_events = session.prepare(write::LOCK_EVENTS).await?;
     let finish = session.prepare(write::FINISH).await?;
     let forget_events = session.prepare(write::FORGET_EVENTS).await?;
-    let record = session.prepare(write::RECORD).await?;
     let notify = session.prepare("SELECT pg_notify($1, $2)").await?;
     let work = News::Work.payload(inside.host);
 
@@ -475,9 +469,6 @@ async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Re
         if forgotten {
             plan.push((Part::Plain, session.step(&forget_events, vec![&finishes.forgotten])));
         }
-    }
-    if !attempts.is_empty() {
-        plan.push((Part::Plain, session.step(&record, attempts.columns())));
     }
     let mut end: Vec<Step<'_>> = Vec::new();
     for payload in news {
@@ -546,7 +537,7 @@ fn values_of(group: &[Operation], parts: &[Part], rows: Vec<Vec<Row>>) -> Vec<Va
             Value::Started(Box::new(started.transpose()))
         }
         Operation::Finish(..) => Value::Finished(finishes.next().is_some_and(|place: usize| finished.contains(&place))),
-        Operation::Record(..) | Operation::Single(_) => Value::Nothing,
+        Operation::Single(_) => Value::Nothing,
     };
     group.iter().enumerate().map(&mut value).collect()
 }

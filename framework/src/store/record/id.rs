@@ -33,6 +33,10 @@ id!(
     TaskId
 );
 id!(
+    /// Id of an attempt.
+    AttemptId
+);
+id!(
     /// Id of a webhook. Never used twice.
     WebhookId
 );

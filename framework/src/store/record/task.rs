@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::state::Move;
 use super::wire;
-use super::{Event, EventId, Lease, NewEvent, TaskId, TaskState, Timestamp, Webhook, WebhookId};
+use super::{
+    AttemptId, AttemptMode, Event, EventId, Lease, NewEvent, OwnerId, TaskId, TaskState, Timestamp, Webhook, WebhookId,
+};
 
 /// How urgent a task is. The higher goes first; one start in eight is the lowest one's that waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +101,10 @@ pub struct NewTask {
     pub timeout: Option<Duration>,
     /// Task whose replay it is.
     pub replay_of: Option<TaskId>,
+    /// Why its attempts are made; `None` for what follows from `replay_of`.
+    pub mode: Option<AttemptMode>,
+    /// Attempt whose bytes it sends once more, in place of those that its handler makes today.
+    pub as_sent: Option<AttemptId>,
     /// Whether this host takes it into its memory at once. An ordered task is never held from the start.
     pub hold: bool,
     /// Whether it waits although `run_at` is not after `at`, because the host goes by a clock that is behind after a jump
@@ -136,6 +142,12 @@ impl NewTask {
             replay_of: Some(origin),
             ..Self::default()
         }
+    }
+
+    /// Returns a task as [`NewTask::replay_of`] does, for a bulk operation.
+    #[must_use]
+    pub fn bulk_replay_of(task: &Task, now: Timestamp) -> Self {
+        Self { mode: Some(AttemptMode::Bulk), ..Self::replay_of(task, now) }
     }
 }
 
@@ -272,6 +284,12 @@ pub struct Task {
     pub timeout: Option<Duration>,
     /// Task whose replay it is.
     pub replay_of: Option<TaskId>,
+    /// Why its attempts are made; `None` for what follows from `replay_of`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AttemptMode>,
+    /// Attempt whose bytes it sends once more, in place of those that its handler makes today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_sent: Option<AttemptId>,
     /// Whether a host has it in its memory or runs it.
     #[serde(skip)]
     pub held: bool,
@@ -282,6 +300,20 @@ pub struct Task {
 }
 
 impl Task {
+    /// Returns why its attempts are made.
+    #[must_use]
+    pub fn attempt_mode(&self) -> AttemptMode {
+        let replay = self.replay_of.map(|_| AttemptMode::Replay);
+        self.mode.or(replay).unwrap_or_default()
+    }
+
+    /// Returns whether somebody tries something out: a replay or a test. Its failure counts for nothing, and it is made
+    /// although its webhook is disabled.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        matches!(self.attempt_mode(), AttemptMode::Replay | AttemptMode::Bulk | AttemptMode::Test)
+    }
+
     /// Returns the part that a scheduler needs.
     #[must_use]
     pub fn head(&self) -> TaskHead {
@@ -389,6 +421,15 @@ pub struct TaskFilter {
     /// Accepted before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Of events of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_name: Option<String>,
+    /// Of events of this owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerId>,
+    /// Whose event has never arrived at their webhook, by whichever task; replays do not match themselves.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub undelivered: bool,
     /// Whose reason contains this text, letter by letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

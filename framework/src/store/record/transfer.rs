@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::wire;
 use super::{
-    Attempt, Bulk, BulkAction, BulkId, BulkState, Event, Failing, IdempotencyKey, KeyPolicy, OwnerId, Schedule, Sealed,
-    Task, TaskFilter, TaskId, TaskTemplate, Timestamp, Webhook, WebhookId, WebhookOptions,
+    Attempt, AttemptId, Bulk, BulkAction, BulkId, BulkState, Event, Failing, IdempotencyKey, KeyPolicy, OwnerId,
+    Schedule, Sealed, Task, TaskFilter, TaskId, TaskTemplate, Timestamp, Webhook, WebhookId, WebhookOptions,
 };
 
 /// One record of a store.
@@ -59,6 +59,9 @@ pub struct LastIds {
     pub webhook: WebhookId,
     /// Of bulk operations.
     pub bulk: BulkId,
+    /// Of attempts.
+    #[serde(default)]
+    pub attempt: AttemptId,
 }
 
 /// What a plugin keeps under one key. It may be a secret.

@@ -1,4 +1,5 @@
-//! How records are written in an export: text as text, other bytes as Base64, durations in milliseconds.
+//! How records are written in an export: text as text, other bytes as Base64, durations in milliseconds or
+//! microseconds.
 
 use std::time::Duration;
 
@@ -70,6 +71,20 @@ pub(crate) mod optional_ms {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+/// For `Option<Duration>`, in microseconds.
+pub(crate) mod optional_us {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        duration.map(micros).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_micros))
     }
 }
 

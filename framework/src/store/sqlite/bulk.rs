@@ -81,7 +81,7 @@ fn apply(connection: &Connection, action: BulkAction, task: &Task, now: Timestam
         BulkAction::Replay => {
             let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
             let replayed = ended && has_input(connection, task)?;
-            replayed.then(|| accept_task(connection, &NewTask::replay_of(task, now))).transpose()?
+            replayed.then(|| accept_task(connection, &NewTask::bulk_replay_of(task, now))).transpose()?
         }
     };
     Ok(ready.map_or(Became::Unchanged, Became::Ready))

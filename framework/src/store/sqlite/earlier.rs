@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::{SqliteStore, schema};
 use crate::store::{
-    Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, IdempotencyKey,
-    IdempotencyStore, KeyPolicy, NewBulk, NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore, Priority,
-    Schedule, ScheduleStore, Sealed, SealingStore, Store, Task, TaskFilter, TaskId, TaskState, TaskStore, TaskTemplate,
-    Timestamp, Unique, WebhookId, WebhookOptions, WebhookStore,
+    Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, HttpExchange,
+    IdempotencyKey, IdempotencyStore, KeyPolicy, NewBulk, NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore,
+    Priority, Schedule, ScheduleStore, Sealed, SealingStore, Store, Task, TaskFilter, TaskId, TaskState, TaskStore,
+    TaskTemplate, Timestamp, Unique, WebhookId, WebhookOptions, WebhookStore,
 };
 
 /// A time that does not come in the life of a test.
@@ -112,9 +112,11 @@ fn fill(store: &dyn Store) {
             ended_at: Timestamp(1_200),
             outcome: outcome.into(),
             status,
-            detail: None,
             url: Some("https://example.com/hook".into()),
-            response: None,
+            response: Some("so it is".into()),
+            plugin: Some("webhook_basic".into()),
+            exchanges: vec![HttpExchange { method: "POST".into(), ..HttpExchange::default() }],
+            ..AttemptResult::default()
         };
         assert!(store.finish(started.task.id, started.lease, ending, attempt).wait().unwrap());
     };
@@ -232,6 +234,13 @@ fn check_kept(store: &SqliteStore, version: i64) {
     if version >= 7 {
         let kept = store.idempotency_key(OwnerId(62), "booking-41", Timestamp(1)).unwrap();
         assert_eq!(kept, Some(idempotency_key()));
+    }
+    let attempts = store.attempts(TaskId(4)).unwrap();
+    let seen: Vec<_> =
+        attempts.iter().map(|one| (one.event_name.as_deref(), one.owner, one.queued_at, one.status)).collect();
+    assert_eq!(seen, [(Some("booking_added"), Some(OwnerId(62)), Some(Timestamp(1_000)), Some(503))]);
+    if version >= 9 {
+        assert_eq!(attempts[0].exchanges[0].response.as_deref(), Some("so it is"));
     }
     let id = store.accept(Acceptance { events: vec![], tasks: vec![other()] }).wait().unwrap()[0].head.id;
     assert_eq!(id, TaskId(if version >= 3 { 8 } else { 7 }), "ids go on");

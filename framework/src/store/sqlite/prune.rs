@@ -1,40 +1,89 @@
-//! What goes when it is old, in SQLite.
+//! What goes when it is old, or too much, in SQLite.
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::unwritable;
 use crate::store::{Retention, StoreError};
 
+/// The tasks that have ended, the first to end first, and how many bytes their inputs are.
+const INPUTS: &str = "SELECT task.id, coalesce(length(task.payload), 0) + coalesce(length(event.body), 0) AS bytes
+    FROM task LEFT JOIN event ON event.id = task.event WHERE task.state >= 3 ORDER BY task.updated_at";
+
 pub(super) fn prune(connection: &Connection, retention: Retention, limit: u32) -> Result<u32, StoreError> {
-    let ended: i64 =
-        connection.query_row("SELECT count(*) FROM task WHERE state >= 3", [], |row| row.get(0)).map_err(unwritable)?;
-    let too_many = u64::try_from(ended).unwrap_or(0).saturating_sub(retention.max_ended).min(limit.into());
+    let ended = number(connection, "SELECT count(*) FROM task WHERE state >= 3")?;
+    let too_many = ended.saturating_sub(retention.max_ended).min(limit.into());
     let old = "SELECT id FROM task WHERE state = ? AND updated_at < ? ORDER BY updated_at LIMIT ?";
     let mut ids = ids(connection, old, params![3, retention.done_before.0, limit])?;
     ids.extend(self::ids(connection, old, params![4, retention.dead_before.0, limit])?);
+    let mut crowded = BTreeSet::new();
     if (ids.len() as u64) < too_many {
         let first = "SELECT id FROM task WHERE state >= 3 ORDER BY updated_at LIMIT ?";
         let too_many = i64::try_from(too_many).unwrap_or(i64::MAX);
-        ids.extend(self::ids(connection, first, params![too_many])?);
+        crowded.extend(self::ids(connection, first, params![too_many])?);
+    }
+    if let Some(most) = retention.max_input_bytes {
+        crowded.extend(largest_ended(connection, most, limit)?);
     }
     let mut gone = 0;
-    for id in ids.into_iter().take(limit as usize) {
-        remove_task(connection, id)?;
+    for id in crowded.iter().chain(ids.difference(&crowded)).take(limit as usize) {
+        remove_task(connection, *id, crowded.contains(id))?;
         gone += 1;
     }
-    let left = limit - gone;
     let events = "DELETE FROM event WHERE rowid IN (SELECT rowid FROM event WHERE at < ?
                   AND NOT EXISTS (SELECT 1 FROM task WHERE task.event = event.id) LIMIT ?)";
-    gone += execute(connection, events, params![retention.done_before.0, left])?;
-    let immediate = "DELETE FROM attempt WHERE id IN (SELECT id FROM attempt WHERE task IS NULL AND started_at < ?
-                     LIMIT ?)";
-    gone += execute(connection, immediate, params![retention.done_before.0, limit.saturating_sub(gone)])?;
+    gone += execute(connection, events, params![retention.done_before.0, limit - gone])?;
     let keys = "DELETE FROM idempotency_key WHERE (owner, key) IN (SELECT owner, key FROM idempotency_key
                 WHERE expires_at < ? LIMIT ?)";
     gone += execute(connection, keys, params![retention.done_before.0, limit.saturating_sub(gone)])?;
-    Ok(gone)
+    Ok(gone + prune_attempts(connection, retention, limit.saturating_sub(gone))?)
+}
+
+/// The first tasks to end whose inputs are beyond `most` bytes in all.
+fn largest_ended(connection: &Connection, most: u64, limit: u32) -> Result<Vec<i64>, StoreError> {
+    let total = number(connection, &format!("SELECT coalesce(sum(bytes), 0) FROM ({INPUTS})"))?;
+    let sql = format!("{INPUTS} LIMIT ?");
+    first_of(connection, &sql, params![limit], total.saturating_sub(most))
+}
+
+/// Attempts are in the order of their ids, so that only the first have to be looked at. One that goes on stays.
+fn prune_attempts(connection: &Connection, retention: Retention, limit: u32) -> Result<u32, StoreError> {
+    let old = "DELETE FROM attempt WHERE id IN (SELECT id FROM (SELECT id, started_at, ended_at FROM attempt
+               ORDER BY id LIMIT ?) WHERE started_at < ? AND ended_at IS NOT NULL)";
+    let gone = execute(connection, old, params![limit, retention.attempts_before.0])?;
+    let bytes = number(connection, "SELECT bytes FROM attempt_bytes")?;
+    let excess = bytes.saturating_sub(retention.max_attempt_bytes);
+    let first = "SELECT id, bytes FROM attempt WHERE ended_at IS NOT NULL ORDER BY id LIMIT ?";
+    let crowded = first_of(connection, first, params![limit - gone], excess)?;
+    for id in &crowded {
+        execute(connection, "DELETE FROM attempt WHERE id = ?", params![id])?;
+    }
+    Ok(gone + u32::try_from(crowded.len()).unwrap_or(u32::MAX))
+}
+
+/// Returns the first rows that are `excess` bytes in all. A query gives ids and bytes.
+fn first_of(connection: &Connection, sql: &str, values: impl Params, excess: u64) -> Result<Vec<i64>, StoreError> {
+    let mut first = Vec::new();
+    let mut left = i64::try_from(excess).unwrap_or(i64::MAX);
+    if left == 0 {
+        return Ok(first);
+    }
+    let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
+    let mut rows = statement.query(values).map_err(unwritable)?;
+    while left > 0
+        && let Some(row) = rows.next().map_err(unwritable)?
+    {
+        first.push(row.get(0).map_err(unwritable)?);
+        left -= row.get::<_, i64>(1).map_err(unwritable)?;
+    }
+    Ok(first)
+}
+
+fn number(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
+    let number: Option<i64> = statement.query_row([], |row| row.get(0)).optional().map_err(unwritable)?;
+    Ok(u64::try_from(number.unwrap_or(0)).unwrap_or(0))
 }
 
 fn ids(connection: &Connection, sql: &str, values: impl Params) -> Result<BTreeSet<i64>, StoreError> {
@@ -43,9 +92,17 @@ fn ids(connection: &Connection, sql: &str, values: impl Params) -> Result<BTreeS
     rows.collect::<rusqlite::Result<_>>().map_err(unwritable)
 }
 
-fn remove_task(connection: &Connection, id: i64) -> Result<(), StoreError> {
-    execute(connection, "DELETE FROM attempt WHERE task = ?", params![id])?;
-    execute(connection, "DELETE FROM task WHERE id = ?", params![id]).map(drop)
+/// Removes a task; its event as well when that is `too` much and no other task needs it.
+fn remove_task(connection: &Connection, id: i64, too: bool) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("DELETE FROM task WHERE id = ? RETURNING event").map_err(unwritable)?;
+    let event: Option<Option<String>> =
+        statement.query_row(params![id], |row| row.get(0)).optional().map_err(unwritable)?;
+    if let Some(event) = event.flatten().filter(|_| too) {
+        let sql = "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE event = ?1)";
+        execute(connection, sql, params![event])?;
+    }
+    Ok(())
 }
 
 fn execute(connection: &Connection, sql: &str, values: impl Params) -> Result<u32, StoreError> {

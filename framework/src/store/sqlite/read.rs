@@ -9,8 +9,8 @@ use super::unreadable;
 use super::write::number;
 use crate::store::record::read_schedule;
 use crate::store::{
-    Attempt, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task, TaskCounts, TaskFilter,
-    TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    AttemptId, AttemptMode, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task,
+    TaskCounts, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Tasks that are returned when a filter names no limit.
@@ -19,13 +19,10 @@ const DEFAULT_LIMIT: u32 = 100;
 pub(super) const TASK: &str =
     "SELECT id, event, webhook, number, name, key, host, payload, state, reason, attempts, crashes,
                     run_at, lease, created_at, updated_at, holder IS NOT NULL, priority, ordered, attempts_before,
-                    unique_key, schedule, timeout_ms, replay_of FROM task";
+                    unique_key, schedule, timeout_ms, replay_of, mode, as_sent FROM task";
 const HEAD: &str =
     "SELECT id, number, name, key, host, run_at, attempts - attempts_before, priority, ordered FROM task";
 pub(super) const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at, channel FROM event";
-pub(super) const ATTEMPT: &str =
-    "SELECT task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail, url,
-                       response FROM attempt";
 pub(super) const WEBHOOK_COLUMNS: &str =
     "id, owner, url, method, secrets, events, enabled, disabled_reason, created_at, updated_at, name, options,
      failing_since, failed_at, failures, warned";
@@ -111,6 +108,11 @@ pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, Sto
     one(connection, sql, [], |row| row.get(0).map(Timestamp))
 }
 
+/// What [`TaskFilter::undelivered`] asks for. An attempt may outlive the task that made it.
+const UNDELIVERED: &str = " AND event IS NOT NULL AND webhook IS NOT NULL AND replay_of IS NULL
+    AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.event = task.event AND attempt.webhook = task.webhook
+        AND attempt.outcome = 'ok')";
+
 /// Writes a filter as a condition.
 fn condition(filter: &TaskFilter) -> (String, Vec<Value>) {
     let mut sql = String::from("1");
@@ -130,7 +132,18 @@ fn condition(filter: &TaskFilter) -> (String, Vec<Value>) {
     add("key = ?", filter.key.clone().map(Into::into));
     add("created_at >= ?", filter.since.map(|since| since.0.into()));
     add("created_at < ?", filter.until.map(|until| until.0.into()));
+    add(
+        "EXISTS (SELECT 1 FROM event WHERE event.id = task.event AND event.name = ?)",
+        filter.event_name.clone().map(Into::into),
+    );
+    add(
+        "EXISTS (SELECT 1 FROM event WHERE event.id = task.event AND event.owner = ?)",
+        filter.owner.map(|owner| owner.0.into()),
+    );
     add("instr(reason, ?) > 0", filter.reason.clone().map(Into::into));
+    if filter.undelivered {
+        sql.push_str(UNDELIVERED);
+    }
     (sql, values)
 }
 
@@ -165,27 +178,6 @@ pub(super) fn task_counts(connection: &Connection) -> Result<TaskCounts, StoreEr
         waiting: count(TaskState::Waiting),
         done: count(TaskState::Done),
         dead: count(TaskState::Dead),
-    })
-}
-
-pub(super) fn attempts(connection: &Connection, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
-    all(connection, &format!("{ATTEMPT} WHERE task = ? ORDER BY id"), params![task.0], read_attempt)
-}
-
-pub(super) fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    Ok(Attempt {
-        task: row.get::<_, Option<i64>>(0)?.map(TaskId),
-        event: row.get::<_, Option<String>>(1)?.map(EventId),
-        webhook: row.get::<_, Option<i64>>(2)?.map(WebhookId),
-        number: row.get(3)?,
-        mode: row.get(4)?,
-        started_at: Timestamp(row.get(5)?),
-        ended_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
-        outcome: row.get(7)?,
-        status: row.get(8)?,
-        detail: row.get(9)?,
-        url: row.get(10)?,
-        response: row.get(11)?,
     })
 }
 
@@ -274,6 +266,8 @@ pub(super) fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreErr
         schedule,
         timeout: row.get::<_, Option<u32>>(22)?.map(|timeout| Duration::from_millis(timeout.into())),
         replay_of: row.get::<_, Option<i64>>(23)?.map(TaskId),
+        mode: row.get::<_, Option<String>>(24)?.map(|mode| AttemptMode::stored(&mode)),
+        as_sent: row.get::<_, Option<i64>>(25)?.map(AttemptId),
         held: row.get(16)?,
         created_at: Timestamp(row.get(14)?),
         updated_at: Timestamp(row.get(15)?),

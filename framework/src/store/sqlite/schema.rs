@@ -115,6 +115,39 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE event ADD COLUMN channel TEXT;
     CREATE TABLE sealing_key (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;
 ",
+    // What is large comes last in a row, so that a search reads past none of it. Triggers add up how much the attempts are,
+    // so that nobody has to look at all of them.
+    "
+    ALTER TABLE task ADD COLUMN mode TEXT;
+    ALTER TABLE task ADD COLUMN as_sent INTEGER;
+    CREATE TABLE new_attempt (
+        id INTEGER PRIMARY KEY, task INTEGER, lease INTEGER, event TEXT, event_name TEXT, owner INTEGER, webhook INTEGER,
+        cause INTEGER, number INTEGER NOT NULL, mode TEXT NOT NULL, queued_at INTEGER, due_at INTEGER,
+        started_at INTEGER NOT NULL, ended_at INTEGER, outcome TEXT, status INTEGER, next_at INTEGER, plugin TEXT,
+        plugin_version TEXT, bytes INTEGER NOT NULL DEFAULT 0, url TEXT, detail TEXT, response TEXT, exchanges TEXT
+    ) STRICT;
+    INSERT INTO new_attempt (id, task, lease, event, event_name, owner, webhook, cause, number, mode, queued_at, started_at,
+        ended_at, outcome, status, bytes, url, detail, response)
+        SELECT attempt.id, attempt.task, attempt.lease, attempt.event, event.name, event.owner, attempt.webhook, event.cause,
+            attempt.number, attempt.mode, event.at, attempt.started_at, attempt.ended_at, attempt.outcome, attempt.status,
+            400 + coalesce(length(attempt.response), 0), attempt.url, attempt.detail, attempt.response
+        FROM attempt LEFT JOIN event ON event.id = attempt.event;
+    DROP TABLE attempt;
+    ALTER TABLE new_attempt RENAME TO attempt;
+    CREATE INDEX attempt_task ON attempt (task, id) WHERE task IS NOT NULL;
+    CREATE INDEX attempt_event ON attempt (event) WHERE event IS NOT NULL;
+    CREATE INDEX attempt_webhook ON attempt (webhook, id) WHERE webhook IS NOT NULL;
+    CREATE INDEX attempt_owner ON attempt (owner, id) WHERE owner IS NOT NULL;
+    CREATE INDEX attempt_failed ON attempt (outcome, id) WHERE outcome <> 'ok';
+    CREATE TABLE attempt_bytes (bytes INTEGER NOT NULL) STRICT;
+    INSERT INTO attempt_bytes SELECT coalesce(sum(bytes), 0) FROM attempt;
+    CREATE TRIGGER attempt_added AFTER INSERT ON attempt WHEN new.bytes > 0
+        BEGIN UPDATE attempt_bytes SET bytes = bytes + new.bytes; END;
+    CREATE TRIGGER attempt_ended AFTER UPDATE OF bytes ON attempt
+        BEGIN UPDATE attempt_bytes SET bytes = bytes + new.bytes - old.bytes; END;
+    CREATE TRIGGER attempt_removed AFTER DELETE ON attempt
+        BEGIN UPDATE attempt_bytes SET bytes = bytes - old.bytes; END;
+",
 ];
 
 /// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.

@@ -170,7 +170,7 @@ fn a_check_finds_damaged_pages_and_records_that_contradict_each_other() {
             "UPDATE task SET state = 1 WHERE id = 1; UPDATE task SET state = 9 WHERE id = 2;
              UPDATE task SET event = 'msg_gone' WHERE id = 3;
              UPDATE task SET state = 3, holder = 1 WHERE id = 5; UPDATE task SET schedule = 'soon' WHERE id = 6;
-             INSERT INTO attempt (task, number, mode, started_at) VALUES (9, 1, 'deferred', 1), (99999, 1, 'deferred', 1);
+             INSERT INTO attempt (task, number, mode, started_at) VALUES (9, 1, 'deferred', 1);
              INSERT INTO webhook (id, owner, url, method, secrets, events, enabled, created_at, updated_at)
              VALUES (5, 0, 'https://example.com', 'none', '', 'no JSON', 1, 1, 1);",
         )
@@ -183,7 +183,6 @@ fn a_check_finds_damaged_pages_and_records_that_contradict_each_other() {
         "task 5 has ended and is held",
         "task 6 is damaged",
         "task 9 does not run and has an attempt",
-        "attempts of task 99999",
         "webhook 5 is damaged",
     ] {
         assert!(found.contains(expected), "`{expected}` is not in\n{found}");

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, Params, Row, params};
 
 use super::write::{HOLDER, number, priority_number};
-use super::{bulk, idempotency, policy, read, schedule, schema, unreadable, unwritable};
+use super::{attempt, bulk, idempotency, policy, read, schedule, schema, unreadable, unwritable};
 use crate::store::record::write_schedule;
 use crate::store::{
-    Bulk, Event, LastIds, PluginValue, Record, Records, Schedule, StoreError, StoredPolicy, Task, TaskId, TaskState,
-    Timestamp, Webhook, WebhookId,
+    AttemptId, AttemptMode, Bulk, BulkId, Event, LastIds, PluginValue, Record, Records, Schedule, StoreError,
+    StoredPolicy, Task, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// The tables in which an id is never given twice.
@@ -35,7 +35,7 @@ pub(super) fn export(connection: &Connection, take: Take<'_>) -> Result<(), Stor
     }
     each(&view, &format!("{} ORDER BY rowid", read::EVENT), read::read_event, |event| take(Record::Event(event)))?;
     each(&view, &format!("{} ORDER BY id", read::TASK), read::read_task, |task| take(Record::Task(task?)))?;
-    each(&view, &format!("{} ORDER BY id", read::ATTEMPT), read::read_attempt, |one| take(Record::Attempt(one)))?;
+    each(&view, &format!("{} ORDER BY id", attempt::WHOLE), attempt::read, |one| take(Record::Attempt(one?)))?;
     for schedule in schedule::all(&view)? {
         take(Record::Schedule(schedule))?;
     }
@@ -69,7 +69,9 @@ fn last_ids(connection: &Connection) -> Result<LastIds, StoreError> {
         let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?";
         connection.query_row(sql, params![table], |row| row.get::<_, i64>(0)).map_err(unreadable)
     });
-    Ok(LastIds { task: TaskId(task?), webhook: WebhookId(webhook?), bulk: crate::store::BulkId(bulk?) })
+    let attempt = "SELECT coalesce(max(id), 0) FROM attempt";
+    let attempt = connection.query_row(attempt, [], |row| row.get(0).map(AttemptId)).map_err(unreadable)?;
+    Ok(LastIds { task: TaskId(task?), webhook: WebhookId(webhook?), bulk: BulkId(bulk?), attempt })
 }
 
 fn read_stored_policy(row: &Row<'_>) -> rusqlite::Result<StoredPolicy> {
@@ -109,7 +111,7 @@ fn insert(connection: &Connection, record: Record) -> Result<(), StoreError> {
         Record::Webhook(webhook) => insert_webhook(connection, &webhook),
         Record::Event(event) => insert_event(connection, &event),
         Record::Task(task) => insert_task(connection, &task),
-        Record::Attempt(attempt) => super::write::insert_attempt(connection, &attempt),
+        Record::Attempt(attempt) => attempt::insert(connection, &attempt),
         Record::Schedule(one) => insert_schedule(connection, &one),
         Record::Bulk(bulk) => insert_bulk(connection, &bulk),
         Record::KeyPolicy(StoredPolicy { key, policy, updated_at }) => {
@@ -172,8 +174,8 @@ fn insert_task(connection: &Connection, task: &Task) -> Result<(), StoreError> {
     let sql =
         "INSERT INTO task (id, event, webhook, number, name, key, host, payload, state, reason, attempts, crashes,
                run_at, lease, created_at, updated_at, holder, priority, ordered, attempts_before, unique_key, schedule,
-               timeout_ms, replay_of)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+               timeout_ms, replay_of, mode, as_sent)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     // A run that went on at the export ends as that of a host that ended.
     let holder = (task.state == TaskState::Running).then_some(HOLDER);
     let values = params![
@@ -201,6 +203,8 @@ fn insert_task(connection: &Connection, task: &Task) -> Result<(), StoreError> {
         task.schedule.as_deref().map(write_schedule),
         task.timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)),
         task.replay_of.map(|task| task.0),
+        task.mode.map(AttemptMode::as_str),
+        task.as_sent.map(|attempt| attempt.0),
     ];
     execute(connection, sql, values)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{read, unwritable};
+use super::{attempt, read, unwritable};
 use crate::store::record::{Move, write_schedule};
 use crate::store::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Lane, Lease, NewEvent, NewTask, Priority,
+    Acceptance, AcceptedTask, AttemptMode, AttemptResult, Claimed, Ending, Lane, Lease, NewEvent, NewTask, Priority,
     Recovered, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp, Unique,
 };
 
@@ -80,8 +80,10 @@ pub(super) fn insert_event(connection: &Connection, event: &NewEvent) -> Result<
 
 fn insert_task(connection: &Connection, task: &NewTask, held: bool) -> Result<TaskHead, StoreError> {
     let sql = "INSERT INTO task (event, webhook, number, name, key, host, payload, state, attempts, crashes, run_at,
-               lease, created_at, updated_at, holder, priority, ordered, unique_key, schedule, timeout_ms, replay_of)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9, 0, ?10, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+               lease, created_at, updated_at, holder, priority, ordered, unique_key, schedule, timeout_ms, replay_of, mode,
+               as_sent)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9, 0, ?10, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+               ?19)";
     let state = if task.waits() { TaskState::Waiting } else { TaskState::Ready };
     let values = params![
         task.event.as_ref().map(|event| &event.0),
@@ -101,6 +103,8 @@ fn insert_task(connection: &Connection, task: &NewTask, held: bool) -> Result<Ta
         task.schedule.as_deref().map(write_schedule),
         task.timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)),
         task.replay_of.map(|task| task.0),
+        task.mode.map(AttemptMode::as_str),
+        task.as_sent.map(|attempt| attempt.0),
     ];
     execute(connection, sql, values)?;
     Ok(TaskHead {
@@ -199,13 +203,8 @@ pub(super) fn start(connection: &Connection, id: TaskId, now: Timestamp) -> Resu
     task.updated_at = now;
     let sql = "UPDATE task SET state = ?, attempts = ?, lease = ?, updated_at = ? WHERE id = ?";
     execute(connection, sql, params![number(state), task.attempts, task.lease.0, now.0, id.0])?;
-    let sql = "INSERT INTO attempt (task, lease, event, webhook, number, mode, started_at)
-               VALUES (?, ?, ?, ?, ?, ?, ?)";
-    let event = task.event.as_ref().map(|event| &event.0);
-    let webhook = task.webhook.map(|webhook| webhook.0);
-    let mode = if task.replay_of.is_some() { "replay" } else { "deferred" };
-    execute(connection, sql, params![id.0, task.lease.0, event, webhook, task.attempts, mode, now.0])?;
     let event = task.event.as_ref().map(|event| read::event(connection, event)).transpose()?.flatten();
+    attempt::begin(connection, &task, event.as_ref(), now)?;
     let webhook = task.webhook.map(|webhook| read::webhook(connection, webhook)).transpose()?.flatten();
     Ok(Some(Started { lease: task.lease, started_at: now, event, webhook, task }))
 }
@@ -215,7 +214,7 @@ pub(super) fn finish(
     id: TaskId,
     lease: Lease,
     ending: &Ending,
-    attempt: &AttemptResult,
+    result: &AttemptResult,
 ) -> Result<bool, StoreError> {
     let Some(state) = TaskState::Running.after(ending.step()) else { return Ok(false) };
     let (run_at, reason, hold) = match ending {
@@ -230,7 +229,7 @@ pub(super) fn finish(
                payload = iif(?, NULL, payload), updated_at = ? WHERE id = ? AND lease = ? AND state = 1
                RETURNING event";
     let holder = hold.then_some(HOLDER);
-    let values = params![number(state), reason, run_at, not_counted, holder, forget, attempt.ended_at.0, id.0, lease.0];
+    let values = params![number(state), reason, run_at, not_counted, holder, forget, result.ended_at.0, id.0, lease.0];
     let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
     let ended: Option<Option<String>> = statement.query_row(values, |row| row.get(0)).optional().map_err(unwritable)?;
     let Some(event) = ended else { return Ok(false) };
@@ -239,31 +238,8 @@ pub(super) fn finish(
                    AND NOT EXISTS (SELECT 1 FROM task WHERE event = ?1 AND state <> 3)";
         execute(connection, sql, params![event])?;
     }
-    let sql = "UPDATE attempt SET ended_at = ?, outcome = ?, status = ?, detail = ?, url = ?, response = ?
-               WHERE task = ? AND lease = ?";
-    let AttemptResult { ended_at, outcome, status, detail, url, response } = attempt;
-    execute(connection, sql, params![ended_at.0, outcome, status, detail, url, response, id.0, lease.0])?;
+    attempt::end(connection, id, lease, result)?;
     Ok(true)
-}
-
-pub(super) fn insert_attempt(connection: &Connection, attempt: &Attempt) -> Result<(), StoreError> {
-    let sql = "INSERT INTO attempt (task, event, webhook, number, mode, started_at, ended_at, outcome, status, detail,
-               url, response) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let values = params![
-        attempt.task.map(|task| task.0),
-        attempt.event.as_ref().map(|event| &event.0),
-        attempt.webhook.map(|webhook| webhook.0),
-        attempt.number,
-        attempt.mode,
-        attempt.started_at.0,
-        attempt.ended_at.map(|at| at.0),
-        attempt.outcome,
-        attempt.status,
-        attempt.detail,
-        attempt.url,
-        attempt.response,
-    ];
-    execute(connection, sql, values).map(drop)
 }
 
 pub(super) fn retry(connection: &Connection, id: TaskId, now: Timestamp) -> Result<Option<AcceptedTask>, StoreError> {

@@ -66,6 +66,7 @@ pub(in crate::command) fn whole_task_json(
 
 fn attempt_json(attempt: &Attempt) -> Value {
     json!({
+        "id": attempt.id,
         "number": attempt.number,
         "mode": attempt.mode,
         "started_at": attempt.started_at.to_string(),
