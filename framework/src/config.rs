@@ -22,6 +22,7 @@ mod duration;
 mod edit;
 mod egress;
 mod error;
+mod http;
 mod plugins;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use duration::{DurationError, HumanDuration};
 pub use edit::Edit;
 pub use egress::EgressConfig;
 pub use error::ConfigError;
+pub use http::HttpConfig;
 pub use plugins::PluginsConfig;
 
 use crate::channel_log::Rotation;
@@ -65,6 +67,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Which language texts fall back to.
     pub languages: LanguagesConfig,
+    /// Where `switchboard serve` serves its pages and its HTTP API.
+    pub http: HttpConfig,
     /// What holds for all plugins, and the settings of each.
     pub plugins: PluginsConfig,
 }

@@ -33,8 +33,8 @@ pub(crate) use transcript::{PREVIEWED, Transcript};
 use crate::core::Core;
 use crate::dispatcher::{self, Broadcast, HandlerValue, Values};
 use crate::registry::{Minicomponent, Registry};
-use crate::store::{EventId, OwnerId, TaskId};
-use crate::webhooks::{self, AnnounceError};
+use crate::store::{EventId, OwnerId, TaskId, Webhook};
+use crate::webhooks::{self, AnnounceError, Planned};
 
 /// How deep triggers may be nested; a handler that fires itself is stopped here.
 const MAX_DEPTH: u32 = 16;
@@ -457,6 +457,15 @@ impl Run {
             Some(key) => once::announce(&self.state, event, key),
             None => Ok(self.state.with_outbox(|outbox| outbox.announce(event))),
         }
+    }
+
+    /// Announces an event to one webhook, whatever events that one gets.
+    pub(crate) fn announce_to(&mut self, webhook: Webhook, notification: Notification) -> Result<(), AnnounceError> {
+        let id = self.announce(notification)?;
+        let planned = Planned::alone(&self.state, webhook);
+        // Planned here, it is left alone by the watchers at the end of the run. Nothing in it can fail.
+        let _ = self.state.with_outbox(|outbox| outbox.plan(&id.0, |_| Ok(vec![planned])));
+        Ok(())
     }
 
     /// Announces an event under an id that it has already.

@@ -20,6 +20,7 @@ mod records;
 mod rotation;
 mod secrets;
 mod shown;
+mod test_event;
 mod validation;
 
 pub use catalogue::{EventKind, event_catalogue};

@@ -16,6 +16,7 @@ use crate::command::{
 };
 use crate::dev::{self, Dev};
 use crate::exit::{self, CommandFailed};
+use crate::people::{self, AuditQuery, TokenCommand, UserCommand};
 use crate::receive::{self, Receive};
 use crate::scaffold::{self, Kind};
 use crate::store::{self, Store};
@@ -40,9 +41,9 @@ pub(crate) struct Cli {
 enum Sub {
     /// Run the host until it is told to stop (SIGINT or SIGTERM)
     Serve {
-        /// Address of the HTTP server
-        #[arg(long, default_value = "127.0.0.1:7320", value_name = "ADDR")]
-        listen: SocketAddr,
+        /// Address of the pages [default: `listen` in the section [http] of switchboard.toml, or 127.0.0.1:7320]
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
         /// Open no plugin, to put right whatever is wrong with one; tasks are kept and wait
         #[arg(long)]
         safe_mode: bool,
@@ -88,6 +89,14 @@ enum Sub {
     /// Read the logs
     #[command(subcommand)]
     Log(LogCommand),
+    /// Work with the users of the pages
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Work with the tokens of the HTTP API
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Show who has changed what
+    Audit(AuditQuery),
     /// Receive webhooks on this machine and show each request, to try things out (until SIGINT or SIGTERM)
     Receive(Receive),
     /// Show the main job in one go, on a fresh data folder and a local receiver
@@ -195,6 +204,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Sub::Plugin(Plugin::Check(check)) => return check::run(&check, cli.json),
         Sub::Plugin(Plugin::CheckWorker) => return check::work(),
         Sub::Store(command) => store::run(&data, &command)?,
+        Sub::User(command) => people::user(&data, command)?,
+        Sub::Token(command) => people::token(&data, command)?,
+        Sub::Audit(query) => people::audit(&data, query)?,
         Sub::Log(command) => match command::log(&data, command, cli.json)? {
             Ok(reply) => reply,
             Err(code) => return Ok(code),
@@ -250,6 +262,9 @@ fn command(sub: Sub, data: &Path) -> Result<Command> {
         | Sub::Demo { .. }
         | Sub::Log(_)
         | Sub::Store(_)
+        | Sub::User(_)
+        | Sub::Token(_)
+        | Sub::Audit(_)
         | Sub::Plugin(Plugin::New { .. } | Plugin::Dev(_) | Plugin::Check(_) | Plugin::CheckWorker) => {
             return Err(anyhow!("this command needs no host"));
         }

@@ -1,6 +1,7 @@
 //! What a host can be asked to do, by this process or by another one.
 
 mod bulk;
+mod change;
 mod deliveries;
 mod keys;
 mod logs;

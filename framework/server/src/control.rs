@@ -19,7 +19,7 @@ use switchboard::{OpenError, Switchboard, SwitchboardBuilder, WorkOn};
 
 use crate::command::{self, Command, Reply};
 use crate::exit::{self, CommandFailed};
-use crate::output;
+use crate::{output, people};
 
 /// How long a command waits for a folder that another command holds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +39,8 @@ struct Door {
 #[derive(Serialize, Deserialize)]
 struct Request {
     token: String,
+    /// Who gives the command, for the audit log.
+    by: String,
     command: Command,
 }
 
@@ -59,13 +61,23 @@ pub(crate) fn perform(data: &Path, command: Command) -> Result<Reply> {
             return door.send(command);
         }
         match host(data).work_on(work_on).watch(false).safe_mode(!command.opens_plugins()).open() {
-            Ok(host) => return command::execute(&host, command),
+            Ok(host) => return execute(&host, &people::who(), command),
             Err(OpenError::Store { source: StoreOpenError::InUse { .. } }) if Instant::now() < deadline => {
                 std::thread::park_timeout(PAUSE);
             }
             Err(error) => return Err(open_failed(error)),
         }
     }
+}
+
+/// Does a command, and writes what it changed into the audit log.
+fn execute(host: &Switchboard, by: &str, command: Command) -> Result<Reply> {
+    let change = command.change();
+    let reply = command::execute(host, command)?;
+    if let Some(change) = change {
+        people::audit_command(host.data(), by, &change)?;
+    }
+    Ok(reply)
 }
 
 /// Returns a builder for a host on the data folder, with the store that the environment names.
@@ -112,7 +124,7 @@ impl Door {
     fn send(self, command: Command) -> Result<Reply> {
         let lost = || format!("the host with pid {} does not answer: is it stopping?", self.pid);
         let mut stream = TcpStream::connect(self.address).with_context(lost)?;
-        let mut request = serde_json::to_vec(&Request { token: self.token.clone(), command })?;
+        let mut request = serde_json::to_vec(&Request { token: self.token.clone(), by: people::who(), command })?;
         request.push(b'\n');
         stream.write_all(&request).with_context(lost)?;
         let mut answer = String::new();
@@ -165,7 +177,7 @@ impl Drop for OpenDoor {
 
 fn answer(host: &Switchboard, token: &str, mut stream: TcpStream) {
     let answer = match read_request(&stream, token) {
-        Ok(command) => match command::execute(host, command) {
+        Ok((by, command)) => match execute(host, &by, command) {
             Ok(reply) => Answer::Done(reply),
             Err(error) => {
                 let code = error.downcast_ref::<CommandFailed>().map_or(exit::FAILED, |failed| failed.code);
@@ -180,7 +192,7 @@ fn answer(host: &Switchboard, token: &str, mut stream: TcpStream) {
     }
 }
 
-fn read_request(stream: &TcpStream, token: &str) -> Result<Command> {
+fn read_request(stream: &TcpStream, token: &str) -> Result<(String, Command)> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut line = Vec::new();
     BufReader::new(stream.take(MAX_REQUEST_BYTES)).read_until(b'\n', &mut line)?;
@@ -188,11 +200,11 @@ fn read_request(stream: &TcpStream, token: &str) -> Result<Command> {
     if !same(request.token.as_bytes(), token.as_bytes()) {
         return Err(anyhow!("the token is not that of this host"));
     }
-    Ok(request.command)
+    Ok((request.by, request.command))
 }
 
 /// Compares without telling by its time how much was right.
-fn same(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 

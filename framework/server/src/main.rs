@@ -3,6 +3,7 @@
 //! Every command that works on a data folder is a [`command::Command`]. It is done by the `serve` that runs on the folder
 //! when there is one, and otherwise by this process, in the same code.
 
+mod accounts;
 mod check;
 mod cli;
 mod command;
@@ -11,10 +12,12 @@ mod demo;
 mod dev;
 mod exit;
 mod output;
+mod people;
 mod receive;
 mod scaffold;
 mod serve;
 mod store;
+mod web;
 
 use std::process::ExitCode;
 

@@ -1,29 +1,33 @@
 //! `switchboard serve`: the host, until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
 use switchboard::{PluginState, Switchboard};
 use tokio::sync::watch;
 
 use crate::control::{self, OpenDoor};
-use crate::{exit, output};
+use crate::exit::{self, CommandFailed};
+use crate::{output, web};
 
 /// How long a stop waits for requests to the HTTP server that go on.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
-/// Runs the host on `data` with its HTTP server on `listen`.
-pub(crate) fn run(data: &Path, listen: SocketAddr, safe_mode: bool) -> Result<ExitCode> {
+/// Where the HTTP server listens when nothing else is said.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7320);
+
+/// Runs the host on `data` with its HTTP server on `listen`, or where the settings say.
+pub(crate) fn run(data: &Path, listen: Option<SocketAddr>, safe_mode: bool) -> Result<ExitCode> {
     output::keep_from_plugins();
     let host = Arc::new(control::host(data).safe_mode(safe_mode).open().map_err(control::open_failed)?);
+    let listen = listen.or(host.config().http.listen).unwrap_or(LISTEN);
+    if let Some(message) = web::address_problem(&host.config().http, listen) {
+        return Err(CommandFailed { code: exit::USAGE, message }.into());
+    }
     raise_open_files(host.config().deferred.concurrency);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
@@ -71,31 +75,21 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
     let busy = || format!("cannot listen on {listen}: name a free address with --listen, such as 127.0.0.1:0");
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(busy)?;
     let address = listener.local_addr().with_context(busy)?;
+    let app = web::App::new(host, address)?;
     let door = OpenDoor::open(host)?;
     host.set_pages(format!("http://{address}"));
     greet(host, address);
-    let pages = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(Arc::clone(host));
-    let (mut stop, mut asked) = (stopped.clone(), stopped);
-    let answering = async move { drop(stop.wait_for(|stop| *stop).await) };
-    let server = axum::serve(listener, pages).with_graceful_shutdown(answering).into_future();
-    let served = tokio::select! {
-        served = server => served,
-        // Requests that go on are given a moment, and the deliveries that go on do not wait for them.
-        () = async { drop(asked.wait_for(|stop| *stop).await); tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
-    };
-    drop(door);
-    served.context("the HTTP server failed")
-}
-
-async fn ready(State(host): State<Arc<Switchboard>>) -> (StatusCode, &'static str) {
-    let answers = tokio::task::spawn_blocking(move || host.tasks().counts().is_ok()).await;
-    match answers {
-        Ok(true) => (StatusCode::OK, "ok\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
+    if let Some(link) = app.setup_link(address)? {
+        output::line(&format!("set up the first user: {link}"));
     }
+    let (mut asked, stop) = (stopped.clone(), stopped);
+    tokio::select! {
+        () = web::serve(app, listener, stop) => {}
+        // Requests that go on are given a moment, and the deliveries that go on do not wait for them.
+        () = async { drop(asked.wait_for(|stop| *stop).await); tokio::time::sleep(LAST_REQUESTS).await } => {}
+    }
+    drop(door);
+    Ok(())
 }
 
 fn greet(host: &Switchboard, address: SocketAddr) {

@@ -17,8 +17,8 @@ use toml::de::{DeTable, DeValue};
 use unic_langid::LanguageIdentifier;
 
 use super::{
-    Config, ConfigError, DeferredConfig, EgressConfig, HumanDuration, LanguagesConfig, LoadingConfig, LogConfig,
-    RetentionConfig, StoreConfig, duration,
+    Config, ConfigError, DeferredConfig, EgressConfig, HttpConfig, HumanDuration, LanguagesConfig, LoadingConfig,
+    LogConfig, RetentionConfig, StoreConfig, duration,
 };
 
 const MAX_SCHEDULE: usize = 20;
@@ -150,6 +150,7 @@ impl Source<'_> {
             ("egress.tls_timeout", outside_time(egress.tls_timeout, phase.clone())),
             ("egress.first_byte_timeout", outside_time(egress.first_byte_timeout, phase)),
             ("egress.response_limit_bytes", outside(egress.response_limit_bytes, 0..=16 * 1024 * 1024)),
+            ("http.hosts", config.http.host_problem()),
             ("store.url", foreign_url(config.store.url.as_deref())),
             ("deferred.threads", outside(deferred.threads, 1..=256)),
             ("deferred.concurrency", outside(deferred.concurrency, 1..=65_536)),
@@ -255,6 +256,7 @@ fn keys_of_section(section: &str) -> Option<&'static [&'static str]> {
         "loading" => Some(keys_of::<LoadingConfig>()),
         "log" => Some(keys_of::<LogConfig>()),
         "languages" => Some(keys_of::<LanguagesConfig>()),
+        "http" => Some(keys_of::<HttpConfig>()),
         "store" => Some(keys_of::<StoreConfig>()),
         _ => None,
     }

@@ -45,6 +45,11 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
+    /// Plans a delivery to a webhook, whatever events it gets.
+    pub(crate) fn alone(run: &RunState, webhook: Webhook) -> Self {
+        Self { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook) }
+    }
+
     /// Returns the deferred task, unless the delivery is an immediate one.
     pub(crate) fn task(&self, event: &NewEvent, now: Timestamp) -> Option<NewTask> {
         (!self.immediate).then(|| NewTask {

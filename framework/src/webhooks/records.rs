@@ -8,6 +8,7 @@ use switchboard_plugin_api::PluginError;
 use thiserror::Error;
 
 use super::draft::{self, WebhookDraft, WebhookProblem};
+use super::event::AnnounceError;
 use super::fan_out::webhook_key;
 use super::methods::{self, Method};
 use super::rotation;
@@ -17,7 +18,7 @@ use super::{CHANNEL, validation};
 use crate::core::Core;
 use crate::egress::Outlook;
 use crate::error::Chain;
-use crate::run::{RunBuilder, TriggerError};
+use crate::run::{FinishError, RunBuilder, TriggerError};
 use crate::store::{KeyPolicy, NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId};
 use crate::vault::VaultError;
 
@@ -77,6 +78,18 @@ pub enum WebhookError {
         /// Why.
         source: VaultError,
     },
+    /// The test event cannot be announced.
+    #[error("the test event cannot be announced")]
+    Announce {
+        /// Why.
+        source: AnnounceError,
+    },
+    /// The test event cannot be accepted.
+    #[error("the test event was not accepted")]
+    Test {
+        /// Why.
+        source: Box<FinishError>,
+    },
     /// The store failed.
     #[error("the webhook cannot be stored or read")]
     Store {
@@ -123,6 +136,10 @@ struct Examined {
 impl<'a> Webhooks<'a> {
     pub(crate) fn new(core: &'a Arc<Core>) -> Self {
         Self { core }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.core
     }
 
     /// Returns the auth methods that the loaded plugins offer, described in `language`.

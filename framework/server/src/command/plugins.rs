@@ -15,6 +15,7 @@ use switchboard::{
     Switchboard,
 };
 
+use super::change::Named;
 use super::tasks::{trigger_number, usage};
 use super::{Reply, failed, show};
 use crate::check;
@@ -123,6 +124,26 @@ impl PluginCommand {
     /// Whether the command is there to put right a plugin that ends whatever process opens it.
     pub(crate) fn is_way_in(&self) -> bool {
         matches!(self, Self::Disable { .. } | Self::Remove { .. } | Self::Set(_))
+    }
+
+    /// Returns what the command changes, for the audit log.
+    pub(super) fn change(&self) -> Option<Named> {
+        let plugin = |id: &str| format!("plugin {id}");
+        Some(match self {
+            Self::List | Self::Show { .. } => return None,
+            Self::Rescan => ("plugin.rescan", "plugin folders".to_owned()),
+            Self::Install(install) => {
+                let file = install.name.clone().unwrap_or_else(|| install.file.display().to_string());
+                ("plugin.install", format!("file {file}"))
+            }
+            Self::Upgrade(upgrade) => ("plugin.upgrade", plugin(&upgrade.id)),
+            Self::Rollback { id } => ("plugin.rollback", plugin(id)),
+            Self::Enable { id } => ("plugin.enable", plugin(id)),
+            Self::Disable { id, .. } => ("plugin.disable", plugin(id)),
+            Self::Remove { id, .. } => ("plugin.remove", plugin(id)),
+            Self::Set(set) => ("plugin.set", plugin(&set.id)),
+            Self::Resume { id, .. } => ("plugin.resume", plugin(id)),
+        })
     }
 
     /// Reads and tries out the files that the command names, where it is given and not in the host: that may run for another

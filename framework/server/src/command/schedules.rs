@@ -39,7 +39,7 @@ pub(crate) enum ScheduleCommand {
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct ScheduleArgs {
     /// Name of the schedule
-    schedule: String,
+    pub(super) schedule: String,
     /// When: `every 15m`, or five cron fields such as `30 4 * * MON-FRI`
     when: String,
     /// Trigger number, such as 06000

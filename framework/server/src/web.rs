@@ -1,0 +1,67 @@
+//! The administrator's pages, and what every request passes before it reaches one.
+//!
+//! A request comes through [`server`] (limits of connections, heads and time), [`gate`] (host, origin, headers of the
+//! answer), and [`dispatch`] (who asks, whether that one may, the body), to the function that [`routes`] names for it. Such
+//! a function is synchronous and runs on a thread for blocking work. One that changes something returns what it changed,
+//! and the dispatch writes that into the audit log, so that no change is left out.
+
+mod access;
+mod answer;
+mod assets;
+mod cx;
+mod dispatch;
+mod form;
+mod gate;
+mod layout;
+mod limiter;
+mod pages;
+mod routes;
+mod server;
+mod setup;
+mod show;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use switchboard::Switchboard;
+
+use crate::accounts::Accounts;
+
+pub(crate) use server::{address_problem, serve};
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) host: Arc<Switchboard>,
+    pub(crate) accounts: Accounts,
+    gate: gate::Gate,
+    limiter: limiter::Limiter,
+    assets: assets::Assets,
+    setup: setup::Setup,
+}
+
+impl App {
+    /// Puts the application together for a server at `address`.
+    pub(crate) fn new(host: &Arc<Switchboard>, address: SocketAddr) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            host: Arc::clone(host),
+            accounts: Accounts::open(host.data())?,
+            gate: gate::Gate::new(&host.config().http, address),
+            limiter: limiter::Limiter::default(),
+            assets: assets::Assets::new(),
+            setup: setup::Setup::default(),
+        }))
+    }
+
+    /// Returns a link with which the first user can be made, when there is none yet. It is good once, until the process
+    /// ends.
+    pub(crate) fn setup_link(&self, address: SocketAddr) -> Result<Option<String>> {
+        if self.accounts.has_users()? {
+            return Ok(None);
+        }
+        Ok(Some(format!("http://{address}/setup?token={}", self.setup.open()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! The pages. Each module answers the routes of one subject.
+
+pub(super) mod account;
+pub(super) mod health;
+pub(super) mod overview;
+pub(super) mod plugins;
+pub(super) mod problem;
+pub(super) mod setup;
+pub(super) mod sign_in;
+pub(super) mod triggers;
+pub(super) mod webhooks;
+
+use askama::Template;
+
+use super::answer;
+use super::cx::Cx;
+use super::layout::Page;
+use super::show;
+
+/// Asks before something is done that cannot be undone: what, and how many.
+#[derive(Template)]
+#[template(path = "ask.html")]
+struct Ask {
+    page: Page,
+    question: String,
+    lines: Vec<String>,
+    action: String,
+    fields: Vec<(String, String)>,
+    button: String,
+    back: String,
+}

@@ -1,0 +1,99 @@
+//! The overview: what needs attention, and how much there is of everything.
+
+use askama::Template;
+use axum::response::Response;
+use switchboard::PluginState;
+use switchboard::store::TaskFilter;
+
+use super::answer::{self, Problem};
+use super::show::counted;
+use super::webhooks::{self, Delivery};
+use super::{Cx, Page};
+
+/// How many of the newest deliveries are shown.
+const NEWEST: u32 = 10;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    page: Page,
+    folder: String,
+    attention: Vec<Attention>,
+    tiles: Vec<Tile>,
+    deliveries: Option<Vec<Delivery>>,
+}
+
+/// Something that somebody has to look at.
+struct Attention {
+    text: String,
+    path: String,
+    link: String,
+}
+
+struct Tile {
+    number: u64,
+    label: &'static str,
+    path: &'static str,
+}
+
+impl Attention {
+    fn new(text: String, path: impl Into<String>, link: impl Into<String>) -> Self {
+        Self { text, path: path.into(), link: link.into() }
+    }
+}
+
+/// Shows the overview; to somebody with an owner, that owner's.
+pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
+    let owner = cx.principal()?.owner;
+    let webhooks = cx.host().webhooks().list(owner)?;
+    let mut attention = Vec::new();
+    for webhook in webhooks.iter().filter(|webhook| !webhook.enabled && webhook.disabled_reason.is_some()) {
+        let text = format!("Webhook {} was disabled by the host.", webhook.id);
+        attention.push(Attention::new(text, format!("/webhooks/{}", webhook.id), "See why"));
+    }
+    let enabled = webhooks.iter().filter(|webhook| webhook.enabled).count();
+    let mut tiles = vec![Tile { number: enabled as u64, label: "webhooks enabled", path: "/webhooks" }];
+    let mut deliveries = None;
+    if owner.is_none() {
+        attention.splice(0..0, of_plugins(cx));
+        tiles.extend(of_site(cx, &mut attention)?);
+        let filter = TaskFilter { newest_first: true, limit: NEWEST, ..TaskFilter::default() };
+        deliveries = Some(webhooks::deliveries(cx, &filter)?);
+    }
+    let folder = cx.host().data().display().to_string();
+    answer::html(&Overview { page: Page::new(cx, "Overview")?, folder, attention, tiles, deliveries })
+}
+
+fn of_plugins(cx: &Cx) -> Vec<Attention> {
+    let report = cx.host().plugins();
+    let refused = report.plugins.iter().filter(|plugin| plugin.state != PluginState::Active).count() as u64;
+    let mut attention = Vec::new();
+    if refused > 0 {
+        let text = format!("{} refused.", counted(refused, "plugin file"));
+        attention.push(Attention::new(text, "/plugins", "See why"));
+    }
+    for suspension in &report.suspended {
+        let text = format!("{} {} of plugin {} is suspended.", suspension.number, suspension.name, suspension.plugin);
+        attention.push(Attention::new(text, format!("/plugins/{}", suspension.plugin), "Look at it"));
+    }
+    if !report.collisions.is_empty() {
+        let text = format!("{} between plugins.", counted(report.collisions.len() as u64, "collision"));
+        attention.push(Attention::new(text, "/plugins", "Look at them"));
+    }
+    attention
+}
+
+fn of_site(cx: &Cx, attention: &mut Vec<Attention>) -> Result<Vec<Tile>, Problem> {
+    let counts = cx.host().tasks().counts()?;
+    if counts.dead > 0 {
+        attention.push(Attention::new(format!("{} given up.", counted(counts.dead, "task")), "/webhooks", "Webhooks"));
+    }
+    let active = cx.host().plugins().plugins.iter().filter(|plugin| plugin.state == PluginState::Active).count();
+    Ok(vec![
+        Tile { number: active as u64, label: "plugins active", path: "/plugins" },
+        Tile { number: counts.ready + counts.running, label: "tasks to run now", path: "/" },
+        Tile { number: counts.waiting, label: "tasks waiting", path: "/" },
+        Tile { number: counts.done, label: "tasks done", path: "/" },
+        Tile { number: counts.dead, label: "tasks given up", path: "/" },
+    ])
+}

@@ -1,0 +1,154 @@
+//! The plugins: what is in the folders, and what became of each file.
+
+use askama::Template;
+use axum::response::Response;
+use switchboard::{Minicomponent, PluginReport, PluginState, Registry};
+
+use super::answer::{self, Change, Posted, Problem};
+use super::show::{State, counted};
+use super::triggers::Row as Handler;
+use super::{Cx, Page};
+use crate::web::access::Access;
+
+#[derive(Template)]
+#[template(path = "plugins.html")]
+struct List {
+    page: Page,
+    folder: String,
+    may_rescan: bool,
+    count: String,
+    collisions: Vec<String>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    state: State,
+    id: Option<String>,
+    title: String,
+    version: String,
+    tier: String,
+    handlers: usize,
+    calls: u64,
+    failures: u64,
+    file: String,
+    reason: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "plugin.html")]
+struct Detail {
+    page: Page,
+    id: String,
+    version: String,
+    state: State,
+    reason: Option<String>,
+    suspended: Vec<String>,
+    handlers_suspended: String,
+    may_resume: bool,
+    file: String,
+    tier: String,
+    languages: String,
+    settings: String,
+    config: String,
+    handlers: Vec<Handler>,
+}
+
+fn handlers_of<'r>(registry: &'r Registry, plugin: &str) -> impl Iterator<Item = &'r Minicomponent> {
+    registry.iter().map(|one| &**one).filter(move |one| &*one.plugin == plugin)
+}
+
+fn state(plugin: &PluginReport, suspended: usize) -> State {
+    match (plugin.state, suspended) {
+        (PluginState::Active, 0) if plugin.reason.is_some() => State::waits("active, new file refused"),
+        (PluginState::Active, 0) => State::good("active"),
+        (PluginState::Active, count) => State::bad(format!("active, {count} suspended")),
+        _ => State::bad("refused"),
+    }
+}
+
+/// Lists the plugins.
+pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
+    let (report, registry) = (cx.host().plugins(), cx.host().registry());
+    let rows: Vec<Row> = report
+        .plugins
+        .iter()
+        .map(|plugin| {
+            let id = plugin.id.clone();
+            let of_it = || handlers_of(&registry, id.as_deref().unwrap_or_default());
+            let suspended = report.suspended.iter().filter(|one| Some(&one.plugin) == id.as_ref()).count();
+            Row {
+                state: state(plugin, suspended),
+                title: plugin.title.clone().or_else(|| id.clone()).unwrap_or_default(),
+                version: plugin.version.clone().unwrap_or_else(|| "–".into()),
+                tier: plugin.tier.to_string(),
+                handlers: plugin.triggers,
+                calls: of_it().map(|one| one.counts.calls()).sum(),
+                failures: of_it().map(|one| one.counts.failures()).sum(),
+                file: plugin.file.display().to_string(),
+                reason: plugin.reason.clone(),
+                id,
+            }
+        })
+        .collect();
+    answer::html(&List {
+        page: Page::new(cx, "Plugins")?,
+        folder: cx.host().data().join("plugins").display().to_string(),
+        may_rescan: Access::Administrate.lets(cx.who.as_ref()),
+        count: counted(rows.len() as u64, "library"),
+        collisions: report.collisions.iter().map(ToString::to_string).collect(),
+        rows,
+    })
+}
+
+/// Looks into the folders now.
+pub(crate) fn rescan(cx: &Cx) -> Result<Posted, Problem> {
+    let report = cx.host().rescan();
+    let active = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Active).count() as u64;
+    let refused = report.plugins.len() as u64 - active;
+    let message = format!("{} active, {refused} refused.", counted(active, "plugin"));
+    Ok(Change::new("plugin.rescan", "plugin folders", "/plugins").detail(message.clone()).message(message).into())
+}
+
+fn find(cx: &Cx) -> Result<PluginReport, Problem> {
+    let wanted = cx.parameter("plugin");
+    let report = cx.host().plugins();
+    let found = report.plugins.into_iter().find(|plugin| plugin.id.as_deref() == Some(wanted));
+    found.ok_or_else(|| Problem::missing(format!("There is no plugin `{wanted}`.")))
+}
+
+/// Shows one plugin.
+pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
+    let plugin = find(cx)?;
+    let id = plugin.id.clone().unwrap_or_default();
+    let (report, registry, config) = (cx.host().plugins(), cx.host().registry(), cx.host().config());
+    let suspended: Vec<String> =
+        report.suspended.iter().filter(|one| one.plugin == id).map(ToString::to_string).collect();
+    let settings = config.plugins.settings.get(&id).map(|settings| settings.keys().cloned().collect::<Vec<_>>());
+    answer::html(&Detail {
+        page: Page::new(cx, plugin.title.clone().unwrap_or_else(|| id.clone()))?,
+        version: plugin.version.clone().unwrap_or_default(),
+        state: state(&plugin, suspended.len()),
+        reason: plugin.reason.clone(),
+        handlers_suspended: counted(suspended.len() as u64, "handler"),
+        suspended,
+        may_resume: Access::Operate.lets(cx.who.as_ref()),
+        file: plugin.file.display().to_string(),
+        tier: plugin.tier.to_string(),
+        languages: String::new(),
+        // The names only: values may be secrets.
+        settings: settings.unwrap_or_default().join(", "),
+        config: cx.host().data().join(switchboard::config::FILE_NAME).display().to_string(),
+        handlers: handlers_of(&registry, &id).map(Handler::of).collect(),
+        id,
+    })
+}
+
+/// Calls the suspended handlers of a plugin again.
+pub(crate) fn resume(cx: &Cx) -> Result<Posted, Problem> {
+    let id = cx.parameter("plugin");
+    let resumed = cx.host().resume(id, None)?;
+    let message = format!("{} of {id} called again.", counted(resumed.len() as u64, "handler"));
+    let names: Vec<String> = resumed.iter().map(|one| format!("{} {}", one.number, one.name)).collect();
+    let change = Change::new("plugin.resume", format!("plugin {id}"), format!("/plugins/{id}"));
+    Ok(change.detail(names.join(", ")).message(message).into())
+}

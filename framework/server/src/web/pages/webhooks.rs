@@ -1,0 +1,338 @@
+//! Webhooks: the list, one of them, and what can be done with it. The form is in [`form`].
+
+mod form;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use askama::Template;
+use axum::response::Response;
+use switchboard::store::{Task, TaskFilter, TaskState, Webhook};
+use switchboard::{FieldFormat, KeyState, Method, ShownWebhook};
+
+use super::answer::{self, Change, Posted, Problem};
+use super::show::{State, Time, counted};
+use super::{Ask, Cx, Page};
+use crate::web::access::Access;
+
+pub(crate) use form::{add, change, choose, choose_again, edit, new};
+
+/// How many of the newest deliveries of a webhook are shown.
+const NEWEST: u32 = 20;
+/// What the host puts in place of a secret.
+const MASK: &str = "********";
+
+#[derive(Template)]
+#[template(path = "webhooks.html")]
+struct List {
+    page: Page,
+    owner: Option<i64>,
+    may_change: bool,
+    no_methods: bool,
+    folder: String,
+    count: String,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    id: i64,
+    title: String,
+    url: String,
+    state: State,
+    owner: String,
+    method: String,
+    events: String,
+    health: State,
+}
+
+#[derive(Template)]
+#[template(path = "webhook.html")]
+struct Detail {
+    page: Page,
+    row: Row,
+    enabled: bool,
+    may_change: bool,
+    may_rotate: bool,
+    reason: Option<String>,
+    warning: Option<String>,
+    settings: Vec<(String, String)>,
+    created: Time,
+    deliveries: Vec<Delivery>,
+}
+
+/// A delivery in a table.
+pub(super) struct Delivery {
+    pub(super) id: i64,
+    pub(super) webhook: Option<i64>,
+    pub(super) state: State,
+    pub(super) reason: String,
+    pub(super) attempts: u32,
+    pub(super) changed: Time,
+}
+
+impl From<Task> for Delivery {
+    fn from(task: Task) -> Self {
+        Self {
+            id: task.id.0,
+            webhook: task.webhook.map(|webhook| webhook.0),
+            state: task_state(task.state),
+            reason: task.reason.unwrap_or_default(),
+            attempts: task.attempts,
+            changed: task.updated_at.into(),
+        }
+    }
+}
+
+/// Shows the state of a task.
+pub(super) fn task_state(state: TaskState) -> State {
+    match state {
+        TaskState::Done => State::good("done"),
+        TaskState::Dead => State::bad("dead"),
+        state => State::waits(state.to_string()),
+    }
+}
+
+/// Returns the tasks that match, as they are shown.
+pub(super) fn deliveries(cx: &Cx, filter: &TaskFilter) -> Result<Vec<Delivery>, Problem> {
+    Ok(cx.host().tasks().list(filter)?.into_iter().map(Delivery::from).collect())
+}
+
+/// Lists the webhooks of whoever asks.
+pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
+    let owner = cx.principal()?.owner;
+    let webhooks = cx.host().webhooks().list(owner)?;
+    let methods = cx.host().webhooks().methods(&cx.language())?;
+    let keys = keys(cx)?;
+    let rows: Vec<Row> = webhooks.iter().map(|webhook| row(webhook, &methods, &keys)).collect();
+    answer::html(&List {
+        page: Page::new(cx, "Webhooks")?,
+        owner,
+        may_change: Access::OwnChange.lets(cx.who.as_ref()),
+        no_methods: methods.is_empty(),
+        folder: cx.host().data().join("plugins").display().to_string(),
+        count: counted(rows.len() as u64, "webhook"),
+        rows,
+    })
+}
+
+fn keys(cx: &Cx) -> Result<HashMap<String, KeyState>, Problem> {
+    Ok(cx.host().tasks().keys()?.into_iter().map(|key| (key.key.clone(), key)).collect())
+}
+
+fn row(webhook: &Webhook, methods: &[Method], keys: &HashMap<String, KeyState>) -> Row {
+    let method = methods.iter().find(|method| method.id == webhook.method);
+    let key = keys.get(&format!("webhook:{}", webhook.id));
+    Row {
+        id: webhook.id.0,
+        title: webhook.title().to_owned(),
+        url: webhook.url.clone(),
+        state: match (&webhook.disabled_reason, webhook.enabled) {
+            (_, true) => State::good("enabled"),
+            (Some(_), false) => State::bad("disabled by the host"),
+            (None, false) => State::off("disabled"),
+        },
+        owner: match webhook.owner.0 {
+            0 => "whole site".into(),
+            owner => format!("owner {owner}"),
+        },
+        method: match method {
+            Some(method) => method.form.title.clone(),
+            None => format!("{} (no plugin has it just now)", webhook.method),
+        },
+        events: if webhook.events.is_empty() { "all".into() } else { webhook.events.join(", ") },
+        health: health(webhook, key),
+    }
+}
+
+/// Says how the deliveries of a webhook go.
+fn health(webhook: &Webhook, key: Option<&KeyState>) -> State {
+    let none = KeyState::default();
+    let key = key.unwrap_or(&none);
+    let waits = key.queued + key.running + key.waiting;
+    if key.policy.as_ref().is_some_and(|policy| policy.paused) {
+        return State::off(format!("paused, {waits} wait"));
+    }
+    match webhook.failing {
+        None if waits == 0 => State::good("nothing waits"),
+        None => State::waits(format!("{waits} on the way")),
+        Some(failing) => State::bad(format!("{} in a row, {waits} wait", counted(failing.attempts.into(), "failure"))),
+    }
+}
+
+/// Shows one webhook.
+pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
+    let webhook = cx.webhook("id")?;
+    let methods = cx.host().webhooks().methods(&cx.language())?;
+    let row = row(&webhook, &methods, &keys(cx)?);
+    let method = methods.iter().find(|method| method.id == webhook.method);
+    let shown = cx.host().webhooks().shown(std::slice::from_ref(&webhook)).pop();
+    let problem = shown.as_ref().and_then(|shown| shown.secrets_problem.clone());
+    let filter = TaskFilter { webhook: Some(webhook.id), newest_first: true, limit: NEWEST, ..TaskFilter::default() };
+    answer::html(&Detail {
+        page: Page::new(cx, webhook.title().to_owned())?,
+        may_rotate: method
+            .is_some_and(|method| method.form.fields.iter().any(|field| field.format == FieldFormat::Password)),
+        enabled: webhook.enabled,
+        may_change: Access::OwnChange.lets(cx.who.as_ref()),
+        reason: webhook.disabled_reason.clone(),
+        warning: problem.or_else(|| cx.host().webhooks().url_warning(&webhook.url)),
+        settings: shown.map(|shown| settings(&shown, method)).unwrap_or_default(),
+        created: webhook.created_at.into(),
+        deliveries: deliveries(cx, &filter)?,
+        row,
+    })
+}
+
+/// Returns the settings with their titles, and marks in place of secrets.
+fn settings(shown: &ShownWebhook, method: Option<&Method>) -> Vec<(String, String)> {
+    let field = |key: &str| method?.form.fields.iter().find(|field| field.key == key);
+    let settings = shown.settings.iter().map(|(key, value)| {
+        let field = field(key);
+        let option = field.and_then(|field| field.options.iter().find(|option| option.value == *value));
+        let text = match field.map(|field| field.format) {
+            _ if value.is_empty() => "–",
+            _ if value == MASK => "••••••••",
+            Some(FieldFormat::Boolean) if value == "1" => "yes",
+            Some(FieldFormat::Boolean) => "no",
+            _ => option.map_or(value.as_str(), |option| &option.title),
+        };
+        (field.map_or_else(|| key.clone(), |field| field.title.clone()), text.to_owned())
+    });
+    settings.collect()
+}
+
+/// How the audit log names a webhook.
+fn object(webhook: &Webhook) -> String {
+    format!("webhook {}", webhook.id)
+}
+
+fn path(webhook: &Webhook) -> String {
+    format!("/webhooks/{}", webhook.id)
+}
+
+/// What else the audit log says about a webhook; the URL's query may hold a secret.
+fn told(webhook: &Webhook) -> String {
+    let url = webhook.url.split(['?', '#']).next().unwrap_or_default();
+    format!("owner {}, {}, {url}", webhook.owner, webhook.method)
+}
+
+/// Sends a test event to a webhook.
+pub(crate) fn send_test(cx: &Cx) -> Result<Posted, Problem> {
+    let webhook = cx.webhook("id")?;
+    let event = cx.host().webhooks().send_test(webhook.id)?;
+    let message = match (event.tasks.first(), event.immediate.first()) {
+        (Some(task), _) => format!("The test event is on its way as task {}; how it ends is shown below.", task.id),
+        (None, Some(made)) if made.delivered => "The test event was delivered.".into(),
+        (None, Some(made)) => {
+            format!("The test event was not delivered: {} {}", made.outcome, made.detail.as_deref().unwrap_or_default())
+        }
+        (None, None) => "The test event was accepted, and nothing delivers it.".into(),
+    };
+    let change = Change::new("webhook.test", object(&webhook), path(&webhook)).detail(event.id.to_string());
+    Ok(change.message(message).into())
+}
+
+/// Enables a webhook.
+pub(crate) fn enable(cx: &Cx) -> Result<Posted, Problem> {
+    set_enabled(cx, true)
+}
+
+/// Disables a webhook.
+pub(crate) fn disable(cx: &Cx) -> Result<Posted, Problem> {
+    set_enabled(cx, false)
+}
+
+fn set_enabled(cx: &Cx, enabled: bool) -> Result<Posted, Problem> {
+    let webhook = cx.webhook("id")?;
+    if enabled {
+        cx.host().webhooks().enable(webhook.id)?;
+    } else {
+        cx.host().webhooks().disable(webhook.id, None)?;
+    }
+    let (action, word) = if enabled { ("webhook.enable", "enabled") } else { ("webhook.disable", "disabled") };
+    let change = Change::new(action, object(&webhook), path(&webhook)).detail(told(&webhook));
+    Ok(change.message(format!("Webhook {} is {word}.", webhook.id)).into())
+}
+
+/// Returns how many deliveries of a webhook have not ended.
+fn unfinished(cx: &Cx, webhook: &Webhook) -> Result<u64, Problem> {
+    let mut count = 0;
+    for state in [TaskState::Ready, TaskState::Running, TaskState::Waiting] {
+        let filter = TaskFilter { webhook: Some(webhook.id), state: Some(state), ..TaskFilter::default() };
+        count += cx.host().tasks().count(&filter)?;
+    }
+    Ok(count)
+}
+
+/// Asks whether to disable a webhook.
+pub(crate) fn ask_to_disable(cx: &Cx) -> Result<Response, Problem> {
+    ask(cx, "disable", "Disable", |waiting| {
+        format!(
+            "It gets no events meanwhile: they are not sent later. {waiting} of it becomes dead when its time comes, and can be retried."
+        )
+    })
+}
+
+/// Asks whether to remove a webhook.
+pub(crate) fn ask_to_remove(cx: &Cx) -> Result<Response, Problem> {
+    ask(cx, "remove", "Remove", |waiting| {
+        format!("It cannot be brought back, and its settings are gone with it. {waiting} of it becomes dead.")
+    })
+}
+
+fn ask(cx: &Cx, word: &str, button: &str, consequence: impl Fn(&str) -> String) -> Result<Response, Problem> {
+    let webhook = cx.webhook("id")?;
+    let waiting = counted(unfinished(cx, &webhook)?, "unfinished delivery");
+    answer::html(&Ask {
+        page: Page::new(cx, format!("{button} webhook {}?", webhook.id))?,
+        question: format!("This is webhook {} of owner {}, to {}.", webhook.id, webhook.owner, webhook.title()),
+        lines: vec![consequence(&waiting)],
+        action: format!("/webhooks/{}/{word}", webhook.id),
+        fields: Vec::new(),
+        button: format!("{button} 1 webhook"),
+        back: path(&webhook),
+    })
+}
+
+/// How long the former secret signs beside the new one, so that a receiver can be given the new one in between.
+const BOTH_SIGN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Asks whether to make a new secret.
+pub(crate) fn ask_to_rotate(cx: &Cx) -> Result<Response, Problem> {
+    let webhook = cx.webhook("id")?;
+    answer::html(&Ask {
+        page: Page::new(cx, format!("New secret for webhook {}?", webhook.id))?,
+        question: format!("This is webhook {} of owner {}, to {}.", webhook.id, webhook.owner, webhook.title()),
+        lines: vec!["A new secret is made and shown once. The former one signs beside it for 24 hours.".into()],
+        action: format!("{}/rotate", path(&webhook)),
+        fields: Vec::new(),
+        button: "Make a new secret for 1 webhook".into(),
+        back: path(&webhook),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "secret.html")]
+struct Secret {
+    page: Page,
+    secret: String,
+    back: String,
+}
+
+/// Makes a new secret, and shows once what the receiver needs.
+pub(crate) fn rotate(cx: &Cx) -> Result<Posted, Problem> {
+    let webhook = cx.webhook("id")?;
+    let secret = cx.host().webhooks().rotate_secret(webhook.id, BOTH_SIGN)?;
+    let page = Page::new(cx, format!("New secret of webhook {}", webhook.id))?;
+    let shown = answer::html(&Secret { page, secret, back: path(&webhook) })?;
+    let change = Change::new("webhook.rotate", object(&webhook), path(&webhook)).detail(told(&webhook));
+    Ok(change.instead(shown).into())
+}
+
+/// Removes a webhook.
+pub(crate) fn remove(cx: &Cx) -> Result<Posted, Problem> {
+    let webhook = cx.webhook("id")?;
+    cx.host().webhooks().remove(webhook.id)?;
+    let change = Change::new("webhook.remove", object(&webhook), "/webhooks").detail(told(&webhook));
+    Ok(change.message(format!("Webhook {} is removed.", webhook.id)).into())
+}

@@ -1,0 +1,100 @@
+//! The table of routes, with what each needs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use super::access::Access::{self, Administrate, Anyone, Operate, Own, OwnChange, Site};
+use super::answer::{self, Posted, Problem};
+use super::cx::Cx;
+use super::pages::{account, health, overview, plugins, problem, setup, sign_in, triggers, webhooks};
+use super::{App, assets, dispatch};
+
+/// What answers the requests of a route.
+#[derive(Clone, Copy)]
+pub(crate) enum Act {
+    /// Shows something; GET.
+    Show(fn(&Cx) -> Result<Response, Problem>),
+    /// May change something; POST.
+    Post(fn(&Cx) -> Result<Posted, Problem>),
+}
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) act: Act,
+}
+
+const fn show(path: &'static str, access: Access, show: fn(&Cx) -> Result<Response, Problem>) -> Route {
+    Route { path, access, act: Act::Show(show) }
+}
+
+const fn change(path: &'static str, access: Access, post: fn(&Cx) -> Result<Posted, Problem>) -> Route {
+    Route { path, access, act: Act::Post(post) }
+}
+
+/// All routes.
+pub(crate) static ROUTES: &[Route] = &[
+    show("/livez", Anyone, health::alive),
+    show("/readyz", Anyone, health::ready),
+    show("/assets/{file}", Anyone, assets::show),
+    show("/setup", Anyone, setup::show),
+    change("/setup", Anyone, setup::make),
+    show("/sign-in", Anyone, sign_in::show),
+    change("/sign-in", Anyone, sign_in::sign_in),
+    change("/sign-out", Own, sign_in::sign_out),
+    show("/", Own, overview::show),
+    show("/account", Own, account::show),
+    change("/account/language", Own, account::set_language),
+    change("/account/password", Own, account::set_password),
+    show("/plugins", Site, plugins::list),
+    change("/plugins/rescan", Administrate, plugins::rescan),
+    show("/plugins/{plugin}", Site, plugins::show),
+    change("/plugins/{plugin}/resume", Operate, plugins::resume),
+    show("/triggers", Site, triggers::list),
+    show("/triggers/{number}/{name}", Site, triggers::show),
+    change("/triggers/{number}/{name}", Administrate, triggers::fire),
+    show("/webhooks", Own, webhooks::list),
+    show("/webhooks/new", OwnChange, webhooks::new),
+    change("/webhooks/new", OwnChange, webhooks::choose),
+    change("/webhooks", OwnChange, webhooks::add),
+    show("/webhooks/{id}", Own, webhooks::show),
+    show("/webhooks/{id}/edit", OwnChange, webhooks::edit),
+    change("/webhooks/{id}/edit", OwnChange, webhooks::choose_again),
+    change("/webhooks/{id}", OwnChange, webhooks::change),
+    show("/webhooks/{id}/rotate", OwnChange, webhooks::ask_to_rotate),
+    change("/webhooks/{id}/rotate", OwnChange, webhooks::rotate),
+    change("/webhooks/{id}/enable", OwnChange, webhooks::enable),
+    change("/webhooks/{id}/test", OwnChange, webhooks::send_test),
+    show("/webhooks/{id}/disable", OwnChange, webhooks::ask_to_disable),
+    change("/webhooks/{id}/disable", OwnChange, webhooks::disable),
+    show("/webhooks/{id}/remove", OwnChange, webhooks::ask_to_remove),
+    change("/webhooks/{id}/remove", OwnChange, webhooks::remove),
+];
+
+/// Returns what looking at a path needs.
+pub(crate) fn access(path: &str) -> Option<Access> {
+    ROUTES.iter().find(|route| route.path == path && matches!(route.act, Act::Show(_))).map(|route| route.access)
+}
+
+/// Makes the router of the table.
+pub(super) fn router() -> Router<Arc<App>> {
+    let router = ROUTES.iter().fold(Router::new(), |router, route| {
+        let answer = move |State(app): State<Arc<App>>, request: Request| dispatch::answer(app, route, request);
+        router.route(route.path, if matches!(route.act, Act::Show(_)) { get(answer) } else { post(answer) })
+    });
+    let wrong_method = || async {
+        answer::plain(StatusCode::METHOD_NOT_ALLOWED, "This address is not used like this: go back and use the page.\n")
+    };
+    router
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(|State(app): State<Arc<App>>, request: Request| dispatch::answer(app, &NOTHING, request))
+}
+
+/// Answers addresses of no route.
+static NOTHING: Route = show("", Anyone, problem::nothing);

@@ -1,0 +1,95 @@
+//! The HTTP server: connections, their limits, and their end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower_service::Service;
+
+use super::{App, gate, routes};
+
+/// Most connections at a time; the others wait to be accepted.
+const MOST_CONNECTIONS: usize = 512;
+/// How long the head of a request may take to arrive, also on a connection that is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest head of a request, in bytes.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Pause when the system has no room for a connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Why nothing can be served at an address.
+pub(crate) fn address_problem(app: &switchboard::config::HttpConfig, address: SocketAddr) -> Option<String> {
+    gate::address_problem(app, address)
+}
+
+/// Serves until it is told to stop; requests that go on then are waited for.
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let router = router(app);
+    let (room, ending) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), GracefulShutdown::new());
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let Some((stream, peer, permit)) = accepted else { continue };
+        let router = router.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = ending.watch(connection);
+        tokio::spawn(async move {
+            // A connection that breaks is its client's affair.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+    ending.shutdown().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            // Answers are small and whole; waiting to fill a packet only delays them.
+            let _ = stream.set_nodelay(true);
+            Some((stream, peer, permit))
+        }
+        Err(_) => {
+            // One that went away, or too many open files: it passes.
+            tokio::time::sleep(PAUSE).await;
+            None
+        }
+    }
+}
+
+pub(super) fn router(app: Arc<App>) -> Router {
+    routes::router().layer(middleware::from_fn_with_state(Arc::clone(&app), guard)).with_state(app)
+}
+
+async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let answer = match app.gate.refuse(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+    gate::add_headers(answer)
+}

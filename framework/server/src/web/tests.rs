@@ -1,0 +1,225 @@
+//! Every route with every role.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header;
+use axum::response::Response;
+use switchboard::WorkOn;
+use tower_service::Service;
+
+use super::routes::{Act, ROUTES};
+use super::*;
+use crate::accounts::{NewToken, NewUser, Role};
+
+/// Who may do what: a column each for administrator, operator, read-only, operator of an owner, read-only of an owner, and
+/// nobody. `x` may.
+const TABLE: &str = "
+GET  /livez                            x x x x x x
+GET  /readyz                           x x x x x x
+GET  /assets/{file}                    x x x x x x
+GET  /setup                            x x x x x x
+POST /setup                            x x x x x x
+GET  /sign-in                          x x x x x x
+POST /sign-in                          x x x x x x
+POST /sign-out                         x x x x x -
+GET  /                                 x x x x x -
+GET  /account                          x x x x x -
+POST /account/language                 x x x x x -
+POST /account/password                 x x x x x -
+GET  /plugins                          x x x - - -
+POST /plugins/rescan                   x - - - - -
+GET  /plugins/{plugin}                 x x x - - -
+POST /plugins/{plugin}/resume          x x - - - -
+GET  /triggers                         x x x - - -
+GET  /triggers/{number}/{name}         x x x - - -
+POST /triggers/{number}/{name}         x - - - - -
+GET  /webhooks                         x x x x x -
+GET  /webhooks/new                     x x - x - -
+POST /webhooks/new                     x x - x - -
+POST /webhooks                         x x - x - -
+GET  /webhooks/{id}                    x x x x x -
+GET  /webhooks/{id}/edit               x x - x - -
+POST /webhooks/{id}/edit               x x - x - -
+POST /webhooks/{id}                    x x - x - -
+GET  /webhooks/{id}/rotate             x x - x - -
+POST /webhooks/{id}/rotate             x x - x - -
+POST /webhooks/{id}/enable             x x - x - -
+POST /webhooks/{id}/test               x x - x - -
+GET  /webhooks/{id}/disable            x x - x - -
+POST /webhooks/{id}/disable            x x - x - -
+GET  /webhooks/{id}/remove             x x - x - -
+POST /webhooks/{id}/remove             x x - x - -
+";
+
+const ROLES: [Option<(Role, Option<i64>)>; 6] = [
+    Some((Role::Administrator, None)),
+    Some((Role::Operator, None)),
+    Some((Role::ReadOnly, None)),
+    Some((Role::Operator, Some(62))),
+    Some((Role::ReadOnly, Some(62))),
+    None,
+];
+
+struct Site {
+    _folder: tempfile::TempDir,
+    app: Arc<App>,
+    router: axum::Router,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Switchboard::builder(folder.path()).work_on(WorkOn::Nothing).watch(false).open().unwrap();
+        let app = App::new(&Arc::new(host), "127.0.0.1:7320".parse().unwrap()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { _folder: folder, router: server::router(Arc::clone(&app)), app, runtime }
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:7320");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let mut router = self.router.clone();
+        self.runtime.block_on(async { router.call(request).await }).unwrap()
+    }
+
+    fn text(&self, response: Response) -> String {
+        let bytes = self.runtime.block_on(axum::body::to_bytes(response.into_body(), 1 << 20)).unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    fn token(&self, role: Role, owner: Option<i64>) -> String {
+        let new = NewToken { name: "test".into(), role, owner, lifetime: None, created_by: "test".into() };
+        self.app.accounts.add_token(&new).unwrap().1.reveal().to_owned()
+    }
+}
+
+#[test]
+fn every_route_lets_in_exactly_those_roles_that_the_table_names() {
+    let site = Site::new();
+    let headers: Vec<Option<String>> =
+        ROLES.iter().map(|role| role.map(|(role, owner)| format!("Bearer {}", site.token(role, owner)))).collect();
+    let mut table = String::from("\n");
+    for route in ROUTES {
+        let method = if matches!(route.act, Act::Show(_)) { "GET" } else { "POST" };
+        let path = route.path.replace("{number}", "06000").replace("{id}", "1").replace(['{', '}'], "");
+        let may = headers.iter().map(|header| {
+            let mut headers = vec![("sec-fetch-site", "same-origin")];
+            headers.extend(header.iter().map(|token| ("authorization", token.as_str())));
+            let answer = site.ask(method, &path, &headers, "");
+            let refused = match answer.status().as_u16() {
+                401 => true,
+                // The set-up has no link in this test, and refuses everybody itself.
+                403 => route.path != "/setup",
+                303 => answer.headers()[header::LOCATION].to_str().unwrap().starts_with("/sign-in?"),
+                status => {
+                    assert_ne!(status, 500, "{method} {path}");
+                    false
+                }
+            };
+            if refused { "-" } else { "x" }
+        });
+        let may: Vec<_> = may.collect();
+        // A token has no session to end and no account: it is let in, and told so.
+        let may = if path.starts_with("/account") || path == "/sign-out" {
+            vec!["x", "x", "x", "x", "x", may[5]]
+        } else {
+            may
+        };
+        table.push_str(&format!("{method:<4} {:<33} {}\n", route.path, may.join(" ")));
+    }
+    assert_eq!(table, TABLE, "the routes and this table differ");
+}
+
+#[test]
+fn every_answer_has_the_headers_that_keep_browsers_safe() {
+    let site = Site::new();
+    for (method, path) in [("GET", "/sign-in"), ("GET", "/nothing"), ("GET", "/"), ("POST", "/webhooks"), ("PUT", "/")]
+    {
+        let answer = site.ask(method, path, &[("sec-fetch-site", "same-origin")], "");
+        let headers = answer.headers();
+        assert!(headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'; "));
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{method} {path}");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+}
+
+#[test]
+fn a_request_for_another_server_or_from_another_site_is_refused_before_anything_else() {
+    let site = Site::new();
+    let token = format!("Bearer {}", site.token(Role::Administrator, None));
+    assert_eq!(site.ask("POST", "/plugins/rescan", &[("sec-fetch-site", "cross-site")], "").status(), 403);
+    assert_eq!(site.ask("POST", "/plugins/rescan", &[("authorization", &token)], "").status(), 303);
+    let mut router = site.router.clone();
+    let request = Request::get("/sign-in").header("host", "evil.example").body(Body::empty()).unwrap();
+    assert_eq!(site.runtime.block_on(async { router.call(request).await }).unwrap().status(), 421);
+}
+
+#[test]
+fn paths_that_point_elsewhere_find_nothing() {
+    let site = Site::new();
+    let token = format!("Bearer {}", site.token(Role::Administrator, None));
+    let long = "a".repeat(10_000);
+    for id in ["..%2f..%2fetc%2fpasswd", "%2e%2e", "%00", "%2fetc%2fpasswd", "%ff", "9223372036854775808", &long] {
+        for path in [
+            format!("/webhooks/{id}"),
+            format!("/plugins/{id}"),
+            format!("/triggers/06000/{id}"),
+            format!("/triggers/{id}/x"),
+            format!("/assets/{id}"),
+        ] {
+            let answer = site.ask("GET", &path, &[("authorization", &token)], "");
+            assert!(matches!(answer.status().as_u16(), 400 | 404), "{path}: {}", answer.status());
+        }
+    }
+}
+
+#[test]
+fn assets_are_kept_for_good_and_known_by_their_hash_only() {
+    let site = Site::new();
+    let page = site.text(site.ask("GET", "/sign-in", &[], ""));
+    let style = page.split('"').find(|part| part.starts_with("/assets/style.")).unwrap();
+    let answer = site.ask("GET", style, &[], "");
+    assert_eq!(answer.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+    assert_eq!(site.ask("GET", "/assets/style.css", &[], "").status(), 404);
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused() {
+    let site = Site::new();
+    let body = format!("name={}", "x".repeat(2 << 20));
+    assert_eq!(site.ask("POST", "/sign-in", &[("sec-fetch-site", "same-origin")], &body).status(), 413);
+}
+
+#[test]
+fn signing_in_starts_a_session_and_signing_out_ends_it() {
+    let site = Site::new();
+    let password = "correct horse battery";
+    let new = NewUser { name: "ada".into(), password: password.into(), role: Role::Operator, owner: None };
+    site.app.accounts.add_user(&new).unwrap();
+    let own = ("sec-fetch-site", "same-origin");
+    let wrong = site.ask("POST", "/sign-in", &[own], "name=ada&password=wrong");
+    assert_eq!(wrong.status(), 422);
+    let right = site.ask("POST", "/sign-in", &[own], "name=ada&password=correct+horse+battery&to=//evil.example");
+    assert_eq!((right.status().as_u16(), &right.headers()[header::LOCATION]), (303, &"/".parse().unwrap()));
+    let cookie = right.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(cookie.contains("; HttpOnly; SameSite=Strict"), "{cookie}");
+    let cookie = ("cookie", cookie.split(';').next().unwrap());
+    assert_eq!(site.ask("GET", "/webhooks", &[cookie], "").status(), 200);
+    assert_eq!(site.ask("POST", "/sign-out", &[own, cookie], "").status(), 303);
+    assert_eq!(site.ask("GET", "/webhooks", &[cookie], "").status(), 303);
+    let done: Vec<_> =
+        site.app.accounts.audited(&crate::accounts::AuditFilter { limit: 9, ..Default::default() }).unwrap();
+    assert_eq!(done.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["session.end", "session.start"]);
+}
+
+#[test]
+fn guessing_passwords_is_slowed_down() {
+    let site = Site::new();
+    let guess = || site.ask("POST", "/sign-in", &[("sec-fetch-site", "same-origin")], "name=ada&password=x").status();
+    let statuses: Vec<u16> = (0..6).map(|_| guess().as_u16()).collect();
+    assert_eq!(statuses, [422, 422, 422, 422, 422, 429]);
+}

@@ -1,0 +1,37 @@
+//! The section about the pages and the HTTP API of `switchboard serve`. A host that is embedded in another program has
+//! neither, and takes no notice of it.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// The section `[http]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HttpConfig {
+    /// Address and port to listen at, such as `127.0.0.1:7320`, which is the default. An address that other machines can
+    /// reach needs [`behind_proxy`](Self::behind_proxy).
+    pub listen: Option<SocketAddr>,
+    /// Names under which the server is reached, besides those of the loopback interface: `switchboard.example`, or
+    /// `switchboard.example:8443` where the port is not 443. Requests for any other are refused. Empty by default.
+    pub hosts: Vec<String>,
+    /// Whether a proxy that speaks HTTPS stands before the server and sets `X-Forwarded-For`. Default false.
+    pub behind_proxy: bool,
+}
+
+impl HttpConfig {
+    /// Returns what is wrong with the names.
+    pub(super) fn host_problem(&self) -> Option<String> {
+        let wrong = |host: &&String| {
+            let valid =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'_');
+            host.is_empty() || !host.bytes().all(valid)
+        };
+        let host = self.hosts.iter().find(wrong)?;
+        Some(format!(
+            "has `{}`, write a name without `https://` and path, such as `switchboard.example`",
+            host.escape_debug()
+        ))
+    }
+}
