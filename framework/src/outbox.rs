@@ -6,10 +6,13 @@
 //! commits: it announces each as a [`Run`](crate::Run) would, on disk, and only then removes it. A row whose event is on
 //! disk already, because the host ended in between, is removed and not announced again.
 //!
-//! * The table is made once with [`SQLITE_TABLE`]; a row needs `event`, and may have `owner`, `task` and `data`.
-//! * [`Outbox::sqlite`] names the database to the host, with [`SwitchboardBuilder::outbox`](crate::SwitchboardBuilder::outbox).
-//! * The host looks for rows when [`Switchboard::wake_outbox`](crate::Switchboard::wake_outbox) is called, and otherwise
-//!   once a second.
+//! * The table is made once with [`SQLITE_TABLE`] or `POSTGRES_TABLE` (feature `postgres`); a row needs `event`, and may have
+//!   `owner`, `task` and `data`.
+//! * [`Outbox::sqlite`] or `Outbox::postgres` names the database to the host, with
+//!   [`SwitchboardBuilder::outbox`](crate::SwitchboardBuilder::outbox).
+//! * The host looks for rows when [`Switchboard::wake_outbox`](crate::Switchboard::wake_outbox) is called, when a PostgreSQL
+//!   server tells it that a transaction with rows has committed, and otherwise once a second.
+//! * Several hosts may empty one outbox on PostgreSQL: each row is announced by one of them.
 //! * A row that cannot be announced, because its data is no JSON object for example, stays with the reason in `refused`;
 //!   set that to NULL after mending it.
 //!
@@ -30,16 +33,21 @@
 //! # }
 //! ```
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod relay;
 mod sqlite;
 
+use std::fmt;
 use std::path::PathBuf;
 
+#[cfg(feature = "postgres")]
+pub use postgres::POSTGRES_TABLE;
 pub(crate) use relay::Relay;
 pub use sqlite::SQLITE_TABLE;
 
 /// Where an application writes the events of its own transactions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outbox {
     /// The table in a SQLite database.
@@ -47,12 +55,41 @@ pub enum Outbox {
         /// The database's file.
         path: PathBuf,
     },
+    /// The table in a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres {
+        /// The database's URL.
+        url: String,
+    },
+}
+
+impl fmt::Debug for Outbox {
+    /// Without the password of a database.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outbox").field(&self.name()).finish()
+    }
 }
 
 impl Outbox {
     /// Names an outbox in a SQLite database.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self::Sqlite { path: path.into() }
+    }
+
+    /// Names an outbox in a PostgreSQL database: `postgres://user:password@host:port/database`. `?schema=`
+    /// names the schema of the table, where it is not on the search path of the user, and `sslmode=require` asks for TLS.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(url: impl Into<String>) -> Self {
+        Self::Postgres { url: url.into() }
+    }
+
+    /// Names it for people.
+    fn name(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { url } => crate::store::postgres::client::name(url),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod lock;
 mod new_file;
 mod policy_store;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
 mod receipt;
 mod record;
 mod schedule_store;

@@ -28,6 +28,7 @@ mod many;
 mod methods;
 mod once;
 mod outbox;
+mod outbox_postgres;
 mod plugin_check;
 mod plugin_dev;
 mod plugin_folder;

@@ -11,7 +11,7 @@ use switchboard_tests::{Site, wait_until};
 
 /// A watcher that notes what was announced.
 #[derive(Default)]
-struct Announced(Mutex<Vec<(String, i64)>>);
+pub(crate) struct Announced(Mutex<Vec<(String, i64)>>);
 
 impl BuiltIn for Announced {
     fn call(&self, _host: &dyn CallHost, input: &[u8]) -> Result<Payload, PluginError> {
@@ -24,7 +24,7 @@ impl BuiltIn for Announced {
 }
 
 impl Announced {
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
     }
 }
@@ -44,11 +44,12 @@ fn rows(database: &Connection) -> i64 {
     database.query_row("SELECT count(*) FROM switchboard_outbox", [], |row| row.get(0)).unwrap()
 }
 
-fn host(site: &Site, path: &Path) -> (Switchboard, Arc<Announced>) {
+/// A host with a watcher that empties an outbox.
+pub(crate) fn host(site: &Site, outbox: Outbox) -> (Switchboard, Arc<Announced>) {
     let announced = Arc::new(Announced::default());
     let watcher = Arc::clone(&announced) as Arc<dyn BuiltIn>;
     let host = Switchboard::builder(site.path()).watch(false).built_in(TriggerNumber::new(99_994), "test", watcher);
-    (host.outbox(Outbox::sqlite(path)).open().unwrap(), announced)
+    (host.outbox(outbox).open().unwrap(), announced)
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn what_a_transaction_wrote_is_announced_when_it_commits_and_never_when_it_does_
     let site = Site::new();
     let path = site.path().join("application.db");
     let mut database = database(&path);
-    let (host, announced) = host(&site, &path);
+    let (host, announced) = host(&site, Outbox::sqlite(&path));
     let transaction = database.transaction().unwrap();
     insert(&transaction, "booking_cancelled", "{}");
     transaction.rollback().unwrap();
@@ -78,7 +79,7 @@ fn a_row_that_cannot_be_announced_stays_with_the_reason_and_goes_when_it_is_mend
     insert(&database, "booking_added", "no JSON");
     insert(&database, "a name with spaces", "{}");
     insert(&database, "room_added", "{}");
-    let (host, announced) = host(&site, &path);
+    let (host, announced) = host(&site, Outbox::sqlite(&path));
     wait_until("the good row to be taken", || rows(&database) == 2);
     assert_eq!(announced.names(), ["room_added"]);
     let reason = |event: &str| -> String {
@@ -100,7 +101,7 @@ fn a_row_whose_event_is_on_disk_already_is_not_announced_again() {
     let site = Site::new();
     let path = site.path().join("application.db");
     let database = database(&path);
-    let (host, announced) = host(&site, &path);
+    let (host, announced) = host(&site, Outbox::sqlite(&path));
     let sql = "INSERT INTO switchboard_outbox (event, event_id) VALUES ('booking_added', 'msg_ONE')";
     // The second row is what a host leaves behind that ends after the commit and before it has removed the first.
     for _ in 0..2 {
@@ -115,7 +116,7 @@ fn a_row_whose_event_is_on_disk_already_is_not_announced_again() {
 fn an_outbox_that_is_not_there_yet_is_taken_up_when_it_is() {
     let site = Site::new();
     let path = site.path().join("application.db");
-    let (host, announced) = host(&site, &path);
+    let (host, announced) = host(&site, Outbox::sqlite(&path));
     site.wait_for_log("Webhooks", "an outbox cannot be emptied");
     let database = database(&path);
     insert(&database, "booking_added", "{}");

@@ -34,17 +34,27 @@ impl Database {
         database
     }
 
-    /// Returns the URL of the server, for an application with tables of its own.
+    /// Returns the URL, for an application with tables of its own.
     #[must_use]
-    pub fn server(&self) -> &str {
-        &self.server
+    pub fn in_schema(&self) -> String {
+        self.with_option(&format!("schema={}", self.schema))
+    }
+
+    /// Returns the URL as every driver understands it.
+    #[must_use]
+    pub fn on_search_path(&self) -> String {
+        self.with_option(&format!("options=-c%20search_path%3D{}", self.schema))
+    }
+
+    fn with_option(&self, option: &str) -> String {
+        let separator = if self.server.contains('?') { '&' } else { '?' };
+        format!("{}{separator}{option}", self.server)
     }
 
     /// Returns the URL of the store, in which a host that is silent for `lease_ms` is taken for dead.
     #[must_use]
     pub fn store(&self, lease_ms: u32) -> String {
-        let separator = if self.server.contains('?') { '&' } else { '?' };
-        format!("{}{separator}schema={}&lease_ms={lease_ms}", self.server, self.schema)
+        format!("{}&lease_ms={lease_ms}", self.in_schema())
     }
 
     /// Returns the settings of a data folder whose store this is, with further sections.

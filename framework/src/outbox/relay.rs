@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+#[cfg(feature = "postgres")]
+use super::postgres::PostgresOutbox;
 use super::sqlite::SqliteOutbox;
 use super::{Outbox, Row, Source, SourceError, Taken};
 use crate::core::Core;
@@ -33,7 +35,8 @@ impl Relay {
         // One place: a second call while one waits says nothing new.
         let (wake, woken) = bounded(1);
         let (stop, stopped) = bounded(0);
-        let outboxes = outboxes.into_iter().map(|outbox| Station { outbox, source: None, failures: 0 }).collect();
+        let station = |outbox| Station { outbox, wake: wake.clone(), source: None, failures: 0 };
+        let outboxes = outboxes.into_iter().map(station).collect();
         let worker = Worker { core: Arc::downgrade(core), outboxes, stopped };
         let thread =
             std::thread::Builder::new().name("switchboard-outbox".into()).spawn(move || worker.work(&woken))?;
@@ -58,6 +61,8 @@ impl Relay {
 /// One outbox, opened when it is first needed and anew after it failed.
 struct Station {
     outbox: Outbox,
+    /// Makes the thread look.
+    wake: Sender<()>,
     source: Option<Box<dyn Source>>,
     failures: u32,
 }
@@ -104,7 +109,7 @@ impl Station {
     fn step(&mut self, core: &Arc<Core>, stopped: &Receiver<()>) -> Result<usize, SourceError> {
         let source = match &mut self.source {
             Some(source) => source,
-            None => self.source.insert(open(&self.outbox)?),
+            None => self.source.insert(open(core, &self.outbox, &self.wake)?),
         };
         let rows = source.next(STEP)?;
         let mut taken = Vec::with_capacity(rows.len());
@@ -144,9 +149,7 @@ impl Station {
         self.source = None;
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
-            let outbox = match &self.outbox {
-                Outbox::Sqlite { path } => path.display().to_string(),
-            };
+            let outbox = self.outbox.name();
             log::error!(logger: core.log, target: CHANNEL, outbox, error = Chain(&**error).to_string();
                 "an outbox cannot be emptied; it is tried again");
         }
@@ -154,9 +157,19 @@ impl Station {
     }
 }
 
-fn open(outbox: &Outbox) -> Result<Box<dyn Source>, SourceError> {
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a SQLite database tells nobody of its rows"))]
+fn open(core: &Core, outbox: &Outbox, wake: &Sender<()>) -> Result<Box<dyn Source>, SourceError> {
     match outbox {
         Outbox::Sqlite { path } => Ok(Box::new(SqliteOutbox::open(path)?)),
+        #[cfg(feature = "postgres")]
+        Outbox::Postgres { url } => {
+            let wake = wake.clone();
+            // Full means that the thread is about to look.
+            let tell = move || {
+                let _ = wake.try_send(());
+            };
+            Ok(Box::new(PostgresOutbox::open(url, &core.runtime, tell)?))
+        }
     }
 }
 

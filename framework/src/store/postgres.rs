@@ -8,6 +8,7 @@ mod attempt;
 mod bulk;
 mod care;
 mod change;
+pub(crate) mod client;
 mod hosts;
 mod idempotency;
 mod listen;

@@ -114,12 +114,12 @@ impl Connector {
         let client = match &self.tls {
             None => {
                 let (client, connection) = config.connect(NoTls).await.map_err(unreachable)?;
-                tokio::task::spawn_local(drive(connection, heard));
+                tokio::task::spawn_local(drive(connection, forward(heard)));
                 client
             }
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await.map_err(unreachable)?;
-                tokio::task::spawn_local(drive(connection, heard));
+                tokio::task::spawn_local(drive(connection, forward(heard)));
                 client
             }
         };
@@ -140,16 +140,25 @@ fn unreachable(error: tokio_postgres::Error) -> Failure {
     Failure::Broken(Arc::new(error))
 }
 
-/// Moves what comes and goes over a connection until it ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, heard: Option<UnboundedSender<String>>)
+/// Gives notifications to whoever listens.
+fn forward(heard: Option<UnboundedSender<String>>) -> impl Fn(&str) {
+    move |payload| {
+        if let Some(heard) = &heard {
+            // Whoever listened may be gone, and then nobody needs it.
+            let _ = heard.send(payload.to_owned());
+        }
+    }
+}
+
+/// Moves what comes and goes over a connection until it ends, and gives notifications to `heard`.
+pub(super) async fn drive<S, T>(mut connection: Connection<S, T>, heard: impl Fn(&str))
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        if let (AsyncMessage::Notification(notification), Some(heard)) = (message, &heard) {
-            // Whoever listened may be gone, and then nobody needs it.
-            let _ = heard.send(notification.payload().to_owned());
+        if let AsyncMessage::Notification(notification) = message {
+            heard(notification.payload());
         }
     }
 }

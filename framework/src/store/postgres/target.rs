@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(super) struct Target {
     /// How to connect.
     pub(super) config: Config,
-    /// Schema of the tables; a plain identifier.
+    /// Schema of the tables; a plain identifier, or empty to go by the user's search path.
     pub(super) schema: String,
     /// Certificates that are trusted beside those of the operating system.
     pub(super) root_certificates: Option<PathBuf>,
@@ -37,10 +37,15 @@ pub(super) struct Target {
 impl Target {
     /// Reads a URL as libpq has it, with the options `schema`, `sslmode`, `sslrootcert` and, for tests, `lease_ms`.
     pub(super) fn parse(url: &str) -> Result<Self, StoreOpenError> {
+        Self::parse_in(url, SCHEMA)
+    }
+
+    /// Reads a URL; `default_schema` is the schema where it names none, and empty to go by the user's search path.
+    pub(super) fn parse_in(url: &str, default_schema: &str) -> Result<Self, StoreOpenError> {
         let wrong = |reason: String| StoreOpenError::Url { reason };
         let (base, options) = url.split_once('?').unwrap_or((url, ""));
-        let mut target =
-            Self { config: Config::new(), schema: SCHEMA.to_owned(), root_certificates: None, lease: LEASE };
+        let schema_name = default_schema.to_owned();
+        let mut target = Self { config: Config::new(), schema: schema_name, root_certificates: None, lease: LEASE };
         let mut ssl_mode = SslMode::Disable;
         let mut rest = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form_urlencoded::parse(options.as_bytes()) {
@@ -91,7 +96,8 @@ impl Target {
         let port = self.config.get_ports().first().map(|port| format!(":{port}")).unwrap_or_default();
         let user = self.config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
         let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
-        format!("postgres://{user}{host}{port}/{database}?schema={}", self.schema)
+        let schema = if self.schema.is_empty() { String::new() } else { format!("?schema={}", self.schema) };
+        format!("postgres://{user}{host}{port}/{database}{schema}")
     }
 }
 
