@@ -35,6 +35,7 @@ mod line;
 mod logs;
 mod name;
 mod search;
+mod tap;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -53,6 +54,8 @@ pub use follow::Follower;
 pub use line::printable;
 pub use logs::Logs;
 pub use search::{ChannelInfo, LogRecord, Search, SearchError, channels, search};
+pub(crate) use tap::Tap;
+pub use tap::TappedLine;
 
 /// How many channels one folder has; what comes later is written to [`OVERFLOW_CHANNEL`], so that
 /// a plugin that makes up targets cannot use up the host's file handles.
@@ -231,6 +234,7 @@ impl Log for ChannelLog {
         // The line is made before any lock is taken: a value's `Display` may log itself.
         let now = self.0.clock.now();
         let line = line::of_record(record, now);
+        tap::tell(record.target(), &line);
         let file = self.file(record.target());
         let rotation = self.rotation();
         if lock(&file).write(&line, now, &rotation) {

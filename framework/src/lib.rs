@@ -78,7 +78,7 @@ pub use switchboard_plugin_api::{
     API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FieldProblem, FormField, HandlerKind,
     NotATriggerNumber, PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
 };
-pub use tasks::{KeyState, TaskError, Tasks};
+pub use tasks::{KeyState, TaskError, TaskTrace, Tasks};
 pub use vault::{KEYS_VARIABLE, KeyError, VaultError};
 pub use webhooks::{
     AnnounceError, Deliveries, DeliveryError, EventKind, FilledField, Form, Method, Preview, PreviewedRequest, Problem,

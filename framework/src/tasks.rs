@@ -1,5 +1,7 @@
 //! The deferred tasks of a host, as an administrator or an application sees them.
 
+mod trace;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +10,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::Serialize;
 use switchboard_plugin_api::TriggerNumber;
 use thiserror::Error;
+
+pub use trace::TaskTrace;
 
 use crate::core::Core;
 use crate::deferred::{BreakerState, CHANNEL, Deferred, TaskOutcome};
@@ -70,6 +74,17 @@ pub enum TaskError {
         state: TaskState,
         /// What can be done.
         remedy: &'static str,
+    },
+    /// Its handler cannot be called just now.
+    #[error(
+        "the handler {number:05} `{name}` cannot be called: no plugin has it, or it is suspended; `switchboard triggers` \
+         shows what there is"
+    )]
+    NoHandler {
+        /// The trigger number.
+        number: u32,
+        /// The event name.
+        name: String,
     },
     /// What it would be run with is no longer there.
     #[error(
@@ -220,18 +235,28 @@ impl<'a> Tasks<'a> {
     ///
     /// When there is none of that id, it has not ended, its input is gone, or the store fails.
     pub fn replay(&self, id: TaskId, by: &str) -> Result<Task, TaskError> {
+        let task = self.replayable(id)?;
+        let new = NewTask::replay_of(&task, Timestamp(self.core.clock.now()));
+        let accepted = self.core.accept(Acceptance { events: Vec::new(), tasks: vec![new] }).map_err(store)?;
+        let replay = accepted.first().map(|task| task.head.id).ok_or_else(|| store(StoreError::Closed))?;
+        self.log_replay(id, replay, by);
+        self.get(replay)
+    }
+
+    /// Returns a task that can be replayed.
+    fn replayable(&self, id: TaskId) -> Result<Task, TaskError> {
         let task = self.get(id)?;
         if !matches!(task.state, TaskState::Done | TaskState::Dead) {
             let remedy = "only a task that is done or dead can be replayed";
             return Err(TaskError::State { id, state: task.state, remedy });
         }
         self.input(&task)?;
-        let new = NewTask::replay_of(&task, Timestamp(self.core.clock.now()));
-        let accepted = self.core.accept(Acceptance { events: Vec::new(), tasks: vec![new] }).map_err(store)?;
-        let replay = accepted.first().map(|task| task.head.id).ok_or_else(|| store(StoreError::Closed))?;
-        log::info!(logger: self.core.log, target: CHANNEL, task = id.to_string(), replay = replay.to_string(), by;
+        Ok(task)
+    }
+
+    fn log_replay(&self, task: TaskId, replay: TaskId, by: &str) {
+        log::info!(logger: self.core.log, target: CHANNEL, task = task.to_string(), replay = replay.to_string(), by;
             "a task is replayed");
-        self.get(replay)
     }
 
     /// Fails when what a task is run with is gone.

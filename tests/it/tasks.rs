@@ -301,3 +301,66 @@ fn a_wall_clock_that_jumps_an_hour_causes_neither_a_burst_nor_a_stall() {
         fs::remove_file(site.path().join("logs/Deferred.application.log")).unwrap();
     }
 }
+
+#[test]
+fn a_replay_with_a_trace_runs_in_the_foreground_and_shows_every_step() {
+    let site = Site::with(&["webhook_basic", "fixture_waits"]);
+    site.settings(
+        "[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n[deferred]\nschedule = [\"0s\"]\n",
+    );
+    let sick = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let fails = std::sync::Arc::clone(&sick);
+    let receiver = Receiver::start(move |_| match fails.load(std::sync::atomic::Ordering::SeqCst) {
+        true => Answer::Status(500),
+        false => Answer::Body(200, "thank you".into()),
+    });
+    let secret = ["--set", "basic_username=ada", "--set", "basic_password=open-sesame"];
+    site.add_webhook(62, &receiver.url("hook"), "basic", &secret);
+    let serving = site.serve();
+    let id = task_of(&site.emit(62, "booking_added", r#"{"property_uid":7}"#)).to_string();
+    drop(site.wait_for_task(id.parse().unwrap(), "done"));
+    let traced = site.json(&["task", "replay", &id, "--trace", "--by", "ada"]);
+    assert_eq!((&traced["task"]["state"], &traced["task"]["replay_of"].to_string()), (&json!("done"), &id));
+    let attempt = &traced["attempt"];
+    assert_eq!(
+        (&attempt["outcome"], &attempt["mode"], &attempt["status"]),
+        (&json!("ok"), &json!("replay"), &json!(200))
+    );
+    let exchange = &attempt["exchanges"][0];
+    assert_eq!(exchange["response"], "thank you");
+    assert!(
+        exchange["remote"].as_str().unwrap().starts_with("127.0.0.1:") && exchange["total_ms"].is_f64(),
+        "{traced}"
+    );
+    let line = traced["lines"].as_array().unwrap().iter().find(|line| line["channel"] == "Webhooks").unwrap();
+    assert!(line["line"].as_str().unwrap().contains("delivered"), "{traced}");
+    assert!(!traced.to_string().contains("open-sesame"));
+    let requests = receiver.requests();
+    assert_eq!((requests.len(), requests[0].body == requests[1].body), (2, true));
+
+    // A failure is one of the command as well, and neither is tried again. Without a host it is the same.
+    sick.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(serving.terminate().success());
+    let shown = site.run(&["task", "replay", &id, "--trace"]);
+    assert_eq!(shown.code, 1, "{shown:?}");
+    for step in
+        ["07320 `basic` of webhook_basic", "> POST http://127.0.0.1", "> authorization: ", "* connected to 127.0.0.1"]
+    {
+        assert!(shown.stdout.contains(step), "`{step}` is not in {shown:?}");
+    }
+    assert!(shown.stdout.contains("< 500") && shown.stdout.contains("Webhooks: "), "{shown:?}");
+    assert_eq!(receiver.requests().len(), 3);
+
+    // Any handler will do, in a thread or on the runtime; what it logs is shown.
+    let _serving = site.serve();
+    for (name, line) in [("timer", "the handler waits"), ("blocking", "the thread waits")] {
+        let task = site.json(&["task", "defer", "21020", name, "--payload", "5"])["id"].to_string();
+        drop(site.wait_for_task(task.parse().unwrap(), "done"));
+        let shown = site.run(&["task", "replay", &task, "--trace"]).ok().stdout;
+        assert!(shown.contains(&format!("21020 `{name}` of waits")) && shown.contains(line), "{shown}");
+    }
+    let gone = site.json(&["task", "defer", "21500", "nobody"])["id"].to_string();
+    site.run(&["task", "replay", &gone, "--trace"]).refused(1, &["only a task that is done or dead"]);
+    drop(site.json(&["task", "cancel", &gone]));
+    site.run(&["task", "replay", &gone, "--trace"]).refused(1, &["21500 `nobody` cannot be called"]);
+}

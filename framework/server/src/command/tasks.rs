@@ -44,6 +44,9 @@ pub(crate) enum TaskCommand {
         /// Who asks, for the log
         #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = "command line")]
         by: String,
+        /// Run it in the foreground and show every step: requests, addresses, TLS, times, answers and log lines
+        #[arg(long)]
+        trace: bool,
     },
     /// Run a minicomponent in the background
     Defer(Box<DeferArgs>),
@@ -217,7 +220,8 @@ pub(super) fn execute(host: &Switchboard, command: TaskCommand) -> Result<Reply>
             }
             reply(host, &task, format!("task {id} is cancelled"))
         }
-        TaskCommand::Replay { id, by } => {
+        TaskCommand::Replay { id, by, trace: true } => trace(host, TaskId(id), &by),
+        TaskCommand::Replay { id, by, trace: false } => {
             let task = tasks.replay(TaskId(id), &by).map_err(task_error)?;
             reply(host, &task, format!("task {} replays task {id}", task.id))
         }
@@ -225,6 +229,23 @@ pub(super) fn execute(host: &Switchboard, command: TaskCommand) -> Result<Reply>
         TaskCommand::Bulk(command) => super::bulk::execute(host, command),
         TaskCommand::Key(command) => key(host, command),
     }
+}
+
+fn trace(host: &Switchboard, id: TaskId, by: &str) -> Result<Reply> {
+    let trace = host.tasks().trace(id, by).map_err(task_error)?;
+    let webhooks = host.webhooks();
+    let deliveries = webhooks.deliveries();
+    let bodies = trace.attempt.exchanges.iter().map(|exchange| deliveries.body(&trace.attempt, exchange));
+    let bodies = bodies.collect::<Result<Vec<_>, _>>().map_err(|error| failed(FAILED, &error))?;
+    let task = super::show::tasks::task_json(&trace.task, &None);
+    let mut reply = Reply::new(
+        super::show::deliveries::trace_json(task, &trace, &bodies),
+        super::show::deliveries::trace(id, &trace, &bodies),
+    )?;
+    if trace.attempt.outcome.as_deref() != Some("ok") {
+        reply.exit = FAILED;
+    }
+    Ok(reply)
 }
 
 fn reply(host: &Switchboard, task: &Task, text: String) -> Result<Reply> {

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard::Preview;
 use switchboard::channel_log::printable;
-use switchboard::store::{Attempt, HttpExchange, Timestamp};
+use switchboard::store::{Attempt, HttpExchange, TaskId, Timestamp};
+use switchboard::{Preview, TaskTrace};
 
 use super::fields;
 use crate::output::table;
@@ -119,6 +119,41 @@ pub(in crate::command) fn whole(attempt: &Attempt, bodies: &[Option<Vec<u8>>], t
         text.push_str("\n\nnothing was sent");
     }
     let _ = write!(text, "\n\nall tries:\n{}", attempts(tries));
+    text
+}
+
+pub(in crate::command) fn trace_json(task: Value, trace: &TaskTrace, bodies: &[Option<Vec<u8>>]) -> Value {
+    let lines = trace.lines.iter().map(|one| json!({ "channel": one.channel, "line": one.line }));
+    let mut attempt = attempt_json(&trace.attempt);
+    let exchanges = trace.attempt.exchanges.iter().zip(bodies);
+    attempt["exchanges"] = exchanges.map(|(exchange, body)| exchange_json(exchange, body.as_ref())).collect();
+    json!({ "task": task, "attempt": attempt, "lines": lines.collect::<Vec<_>>() })
+}
+
+/// The steps of a replay in the foreground, in their order.
+pub(in crate::command) fn trace(of: TaskId, trace: &TaskTrace, bodies: &[Option<Vec<u8>>]) -> String {
+    let TaskTrace { task, attempt, .. } = trace;
+    let plugin = match (&attempt.plugin, &attempt.plugin_version) {
+        (Some(plugin), Some(version)) => format!(" of {plugin} {version}"),
+        (Some(plugin), None) => format!(" of {plugin}"),
+        _ => String::new(),
+    };
+    let mut text = format!("task {} replays task {of}: {:05} `{}`{plugin}", task.id, task.number, task.name);
+    for (exchange, body) in attempt.exchanges.iter().zip(bodies) {
+        text.push_str("\n\n");
+        request(&mut text, exchange, body.as_deref());
+        route(&mut text, exchange);
+        answer(&mut text, exchange);
+    }
+    if !trace.lines.is_empty() {
+        text.push('\n');
+    }
+    for line in &trace.lines {
+        let _ = write!(text, "\n{}: {}", line.channel, line.line);
+    }
+    let detail = attempt.detail.as_ref().map(|detail| format!(": {}", printable(detail))).unwrap_or_default();
+    let took = attempt.took_ms().map(|took| format!(", {took} ms")).unwrap_or_default();
+    let _ = write!(text, "\n\n{}{took}{detail}", attempt.outcome.as_deref().unwrap_or("running"));
     text
 }
 
