@@ -5,6 +5,7 @@
 //! deferred tasks in one durable step, and then returns. Delivering is not its work.
 
 mod call;
+mod end;
 mod error;
 mod once;
 mod outbox;
@@ -17,13 +18,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use switchboard_plugin_api::host::Payload;
-use switchboard_plugin_api::{
-    AccessLevel, AfterRun, Announced, EndOfRun, PluginError, RunEnd, Trigger, TriggerNumber, access_level,
-};
+use switchboard_plugin_api::{AccessLevel, PluginError, Trigger, TriggerNumber, access_level};
 
 pub(crate) use call::{Call, CallOptions, OwnedCall};
+pub(crate) use end::finish;
 pub use error::{FinishError, TriggerError};
 pub(crate) use outbox::Outbox;
 pub use outbox::{AnnouncedEvent, Finished, ImmediateResult};
@@ -501,63 +500,6 @@ impl Drop for Run {
             log::error!(logger: log, target: webhooks::CHANNEL, error = crate::error::Chain(&error).to_string();
                 "what a run announced and deferred is lost");
         }
-    }
-}
-
-/// Ends a run; see [`Run::finish`].
-pub(crate) fn finish(state: &Arc<RunState>) -> Result<Finished, FinishError> {
-    // What a watcher announces is told to the watchers as well, in a round of its own.
-    let mut told = 0;
-    for round in 0..MAX_ROUNDS {
-        let end = RunEnd::from_outbox(state, told);
-        if round > 0 && end.announced.is_empty() {
-            break;
-        }
-        told += end.announced.len();
-        tell(state, AfterRun::NUMBER, &end)?;
-    }
-    tell(state, EndOfRun::NUMBER, &RunEnd::from_outbox(state, 0))?;
-    outbox::commit(state)
-}
-
-/// Most rounds of 99994 in one run.
-const MAX_ROUNDS: usize = 3;
-
-fn tell(state: &Arc<RunState>, number: TriggerNumber, end: &RunEnd) -> Result<(), FinishError> {
-    let input = dispatcher::write_json(number, end).map_err(|source| FinishError::Input { source })?;
-    // Failures are logged where they happen; a watcher that fails does not undo what was announced.
-    drop(state.broadcast(number, &input, 0));
-    Ok(())
-}
-
-trait FromOutbox {
-    /// Tells what was announced, without the first `told`.
-    fn from_outbox(state: &RunState, told: usize) -> Self;
-}
-
-impl FromOutbox for RunEnd {
-    fn from_outbox(state: &RunState, told: usize) -> Self {
-        let mut end = RunEnd::default();
-        end.task.clone_from(&state.subject.task);
-        end.announced = state.with_outbox(|outbox| {
-            outbox
-                .events()
-                .skip(told)
-                .map(|event| {
-                    let mut announced = Announced::default();
-                    announced.event_id = event.id.to_string();
-                    announced.event.clone_from(&event.name);
-                    announced.owner = event.owner.0;
-                    announced.data = serde_json::from_slice::<&RawValue>(&event.body)
-                        .ok()
-                        .and_then(|body| serde_json::from_str::<serde_json::Value>(body.get()).ok())
-                        .and_then(|mut body| body.get_mut("data").map(serde_json::Value::take))
-                        .unwrap_or_default();
-                    announced
-                })
-                .collect()
-        });
-        end
     }
 }
 

@@ -4,7 +4,8 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a line of the table is held against.
@@ -66,11 +67,119 @@ pub fn print(lines: &[Line]) -> ExitCode {
     if check && !lines.iter().all(Line::is_met) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Raises this process above everything else on the machine, so that a neighbour's work is not measured, and says whether
+/// that worked: it needs the right to. For after the build and before threads are started, which inherit it.
+pub fn real_time() {
+    let process = std::process::id().to_string();
+    let raised = Command::new("chrt").args(["--fifo", "--pid", "50", &process]).output();
+    match raised.is_ok_and(|raised| raised.status.success()) {
+        true => println!("real-time priority: yes"),
+        false => println!("real-time priority: no (needs root and chrt); a busy machine makes the figures worthless"),
+    }
+}
+
 /// Returns the middle of the values.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// How often each side is measured.
+const ROUNDS: usize = 15;
+
+/// Time for which producers produce in one round.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// What both sides did in one round.
+struct Round {
+    floor: f64,
+    ours: f64,
+    /// Looks at the disk before, between and after them.
+    looks: [f64; 3],
+}
+
+/// Measures both sides in turn, and makes a line of the round in the middle of those in which the disk was steady. Rounds
+/// differ more than sides do, so it is the ratios that are compared.
+pub fn compare(
+    what: &str,
+    target: Target,
+    probe: &mut SyncProbe,
+    mut floor: impl FnMut() -> f64,
+    mut ours: impl FnMut() -> f64,
+) -> Line {
+    let mut rounds: Vec<Round> = Vec::new();
+    for _ in 0..ROUNDS {
+        let before = probe.look();
+        let floor = floor();
+        let between = probe.look();
+        let ours = ours();
+        rounds.push(Round { floor, ours, looks: [before, between, probe.look()] });
+    }
+    let mut steady: Vec<&Round> = rounds.iter().filter(|round| SyncProbe::is_steady(&round.looks)).collect();
+    steady.sort_by(|a, b| (a.ours / a.floor).total_cmp(&(b.ours / b.floor)));
+    // Without a steady round there is no figure, and the target is missed.
+    let middle = steady.get(steady.len() / 2);
+    let (floor, ours) = middle.map_or((f64::NAN, f64::NAN), |round| (round.floor, round.ours));
+    let disk = middle.map_or(f64::NAN, |round| median(round.looks.to_vec()));
+    println!("{what}: {} of {ROUNDS} rounds count, raw fdatasync {disk:.0}/s", steady.len());
+    Line { what: what.to_owned(), unit: "/s", floor, ours, target }
+}
+
+/// Lets threads produce for a while and then waits for `settled`. Returns how often they did in a second, that wait included.
+pub fn produced<P: FnMut() + Send>(
+    name: &str,
+    producers: usize,
+    producer: impl Fn() -> P,
+    settled: impl FnOnce(u64),
+) -> f64 {
+    let over = AtomicBool::new(false);
+    let produce = |mut produce: P| {
+        let mut count = 0_u64;
+        while !over.load(Ordering::Relaxed) {
+            produce();
+            count += 1;
+        }
+        count
+    };
+    let start = Instant::now();
+    let count = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..producers)
+            .map(|_| {
+                let (produce, one) = (&produce, producer());
+                let thread = std::thread::Builder::new().name(name.to_owned());
+                thread.spawn_scoped(scope, move || produce(one)).unwrap()
+            })
+            .collect();
+        while let Some(left) = ROUND.checked_sub(start.elapsed()) {
+            std::thread::park_timeout(left);
+        }
+        over.store(true, Ordering::Relaxed);
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    settled(count);
+    per_second(count, start.elapsed())
+}
+
+/// Waits until something is so, with as little work as possible.
+pub fn wait(until: impl Fn() -> bool) {
+    while !until() {
+        std::thread::park_timeout(Duration::from_micros(50));
+    }
+}
+
+/// Returns how many that are in a second.
+#[expect(clippy::cast_precision_loss, reason = "counts of a fraction of a second")]
+#[must_use]
+pub fn per_second(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+/// The numbers of producers that a bench measures: those on its command line, or all.
+#[must_use]
+pub fn producers() -> Vec<usize> {
+    let only: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    if only.is_empty() { vec![1, 8, 64] } else { only }
 }
 
 /// How fast a disk makes single writes durable, in a file that is there already.

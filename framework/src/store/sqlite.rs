@@ -9,6 +9,7 @@ mod care;
 #[cfg(test)]
 mod earlier;
 mod idempotency;
+mod known_webhooks;
 mod log_file;
 mod policy;
 mod prune;
@@ -33,6 +34,7 @@ use super::{
     StoreOpenError, Task, TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp, sealed,
 };
 use crate::store::lock::FolderLock;
+use known_webhooks::KnownWebhooks;
 use writer::{Sync, Writer};
 
 /// Most idle connections for reading that are kept.
@@ -43,6 +45,7 @@ pub struct SqliteStore {
     writer: Writer,
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
+    webhooks: Arc<KnownWebhooks>,
     /// Held as long as the store is open.
     lock: Mutex<Option<FolderLock>>,
 }
@@ -65,7 +68,13 @@ impl SqliteStore {
         let connection = schema::open(path)?;
         let writer = Writer::start(connection, path)
             .map_err(|source| StoreOpenError::Database { path: path.to_owned(), source: Box::new(source) })?;
-        Ok(Self { writer, path: path.to_owned(), readers: Mutex::default(), lock: Mutex::new(Some(lock)) })
+        Ok(Self {
+            writer,
+            path: path.to_owned(),
+            readers: Mutex::default(),
+            webhooks: Arc::default(),
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
     /// Opens the store in `path` for reading only, beside a host or without one: to check, copy or export it. A store of an
@@ -77,7 +86,17 @@ impl SqliteStore {
     pub fn open_to_read(path: &Path) -> Result<Self, StoreOpenError> {
         let reader = schema::open_to_read(path)?;
         let readers = Mutex::new(vec![reader]);
-        Ok(Self { writer: Writer::none(), path: path.to_owned(), readers, lock: Mutex::default() })
+        let (webhooks, lock) = (Arc::default(), Mutex::default());
+        Ok(Self { writer: Writer::none(), path: path.to_owned(), readers, webhooks, lock })
+    }
+
+    /// Queues a change of the webhooks, after which those that are known are read again.
+    fn change_webhooks<V: Send + 'static>(
+        &self,
+        operation: impl FnMut(&Connection) -> Result<V, StoreError> + Send + 'static,
+    ) -> Receipt<V> {
+        let webhooks = Arc::clone(&self.webhooks);
+        self.writer.submit_then(Sync::Full, operation, move || webhooks.forget())
     }
 
     fn read<V>(&self, query: impl FnOnce(&Connection) -> Result<V, StoreError>) -> Result<V, StoreError> {
@@ -249,7 +268,7 @@ impl ScheduleStore for SqliteStore {
 
 impl BulkStore for SqliteStore {
     fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Bulk> {
-        self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk, now))
+        self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk.clone(), now))
     }
 
     fn bulk_step(&self, id: BulkId, limit: u32, now: Timestamp) -> Receipt<Option<BulkStep>> {
@@ -283,7 +302,9 @@ impl Care for SqliteStore {
     }
 
     fn import(&self, records: Records) -> Receipt<u64> {
-        self.writer.submit(Sync::Full, move |connection| transfer::import(connection, records))
+        let webhooks = Arc::clone(&self.webhooks);
+        let import = move |connection: &Connection| transfer::import(connection, records);
+        self.writer.submit_once(Sync::Full, import, move || webhooks.forget())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the store knows of webhooks, and what plugins keep.
 
+use std::sync::Arc;
+
 use super::{
     Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, StoreError, Timestamp, Webhook, WebhookId, sealed,
 };
@@ -55,7 +57,7 @@ pub trait WebhookStore: Send + Sync + sealed::Sealed {
     /// # Errors
     ///
     /// When the store cannot be read.
-    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError>;
+    fn webhooks_for(&self, owner: OwnerId) -> Result<Arc<[Arc<Webhook>]>, StoreError>;
 }
 
 /// With which key secrets are sealed. The key itself is not in the store.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
-use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, RunEnd, Trigger};
+use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, Trigger};
 
 use super::{CHANNEL, filter};
 use crate::registry::{BuiltIn, Registry};
@@ -20,6 +20,12 @@ struct FanOutHead {
     event_id: String,
 }
 
+/// The part of a [`RunEnd`](switchboard_plugin_api::RunEnd) that the watcher goes by.
+#[derive(Deserialize)]
+struct AnnouncedIds {
+    announced: Vec<FanOutHead>,
+}
+
 /// The built-in minicomponent 99994 `webhook_watcher`.
 pub(crate) struct Watcher;
 
@@ -29,9 +35,9 @@ impl Watcher {
 
 impl BuiltIn for Watcher {
     fn call(&self, host: &dyn CallHost, input: &[u8]) -> Result<Payload, PluginError> {
-        let end: RunEnd = serde_json::from_slice(input)?;
+        let end: AnnouncedIds = serde_json::from_slice(input)?;
         for announced in end.announced {
-            host.service(FAN_OUT, &serde_json::to_vec(&FanOutHead { event_id: announced.event_id })?, &[])?;
+            host.service(FAN_OUT, &serde_json::to_vec(&announced)?, &[])?;
         }
         Ok(Payload::from(b"null".to_vec()))
     }
@@ -89,8 +95,8 @@ pub(crate) fn fan_out(run: &RunState, head: &[u8]) -> ServiceAnswer {
 
 fn plan(run: &RunState, event: &NewEvent) -> Result<Vec<Planned>, StoreError> {
     let webhooks = run.core.store.webhooks_for(event.owner)?;
-    let wanted = webhooks.into_iter().filter(|webhook| filter::matches(&webhook.events, &event.name));
-    Ok(wanted.map(|webhook| Planned { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook) }).collect())
+    let wanted = webhooks.iter().filter(|webhook| filter::matches(&webhook.events, &event.name));
+    Ok(wanted.map(|webhook| Planned { immediate: is_immediate(run, webhook), webhook: Arc::clone(webhook) }).collect())
 }
 
 /// A method with both kinds is deferred unless the webhook says otherwise, and so delivers once. A method that nobody

@@ -1,5 +1,7 @@
 //! Webhooks, and with which key their secrets are sealed.
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -97,8 +99,10 @@ impl WebhookStore for PostgresStore {
         self.read(async move |session: &Session| read::webhooks(session, owner).await)
     }
 
-    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
-        self.read(async move |session: &Session| read::webhooks_for(session, owner).await)
+    fn webhooks_for(&self, owner: OwnerId) -> Result<Arc<[Arc<Webhook>]>, StoreError> {
+        // Read each time: another host of the database may have changed them a moment ago.
+        let webhooks = self.read(async move |session: &Session| read::webhooks_for(session, owner).await)?;
+        Ok(webhooks.into_iter().map(Arc::new).collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Webhooks, and with which key their secrets are sealed.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 
 use super::read::{self, all, one, read_failing, read_webhook};
@@ -13,7 +15,7 @@ use crate::store::{
 
 impl WebhookStore for SqliteStore {
     fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
-        self.writer.submit(Sync::Full, move |connection| add(connection, &webhook, now))
+        self.change_webhooks(move |connection| add(connection, &webhook, now))
     }
 
     fn change_webhook(
@@ -23,7 +25,7 @@ impl WebhookStore for SqliteStore {
         webhook: NewWebhook,
         now: Timestamp,
     ) -> Receipt<Option<Webhook>> {
-        self.writer.submit(Sync::Full, move |connection| change(connection, id, &seen, &webhook, now))
+        self.change_webhooks(move |connection| change(connection, id, &seen, &webhook, now))
     }
 
     fn set_webhook_enabled(
@@ -33,7 +35,7 @@ impl WebhookStore for SqliteStore {
         reason: Option<String>,
         now: Timestamp,
     ) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| {
+        self.change_webhooks(move |connection| {
             let sql = "UPDATE webhook SET enabled = ?, disabled_reason = ?, updated_at = ?, failing_since = NULL,
                        failed_at = NULL, failures = 0, warned = 0 WHERE id = ?";
             Ok(execute(connection, sql, params![enabled, reason, now.0, id.0])? > 0)
@@ -67,14 +69,14 @@ impl WebhookStore for SqliteStore {
     }
 
     fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| {
+        self.change_webhooks(move |connection| {
             let sql = "UPDATE webhook SET secrets = ? WHERE id = ? AND secrets = ?";
             Ok(execute(connection, sql, params![sealed.0, id.0, seen.0])? > 0)
         })
     }
 
     fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| {
+        self.change_webhooks(move |connection| {
             if execute(connection, "DELETE FROM webhook WHERE id = ?", params![id.0])? == 0 {
                 return Ok(false);
             }
@@ -91,8 +93,8 @@ impl WebhookStore for SqliteStore {
         self.read(|connection| read::webhooks(connection, owner))
     }
 
-    fn webhooks_for(&self, owner: OwnerId) -> Result<Vec<Webhook>, StoreError> {
-        self.read(|connection| read::webhooks_for(connection, owner))
+    fn webhooks_for(&self, owner: OwnerId) -> Result<Arc<[Arc<Webhook>]>, StoreError> {
+        self.webhooks.of(owner, || self.read(|connection| read::webhooks_for(connection, owner)))
     }
 }
 
@@ -105,10 +107,10 @@ impl SealingStore for SqliteStore {
         self.writer.submit(Sync::Full, move |connection| {
             let found = sealing_key(connection)?;
             if found != seen {
-                return Ok(found.unwrap_or(key));
+                return Ok(found.unwrap_or_else(|| key.clone()));
             }
             insert_sealing_key(connection, &key)?;
-            Ok(key)
+            Ok(key.clone())
         })
     }
 

@@ -8,8 +8,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::config::DbConfig;
@@ -22,6 +23,10 @@ use crate::store::{Receipt, StoreError};
 
 /// Most operations in one commit.
 const MAX_GROUP: usize = 1024;
+
+/// How long a commit waits, from the answers to the last one, for those who were told and come back at once. Without it they
+/// just miss the commit that the others begin, and each of the two groups waits for a sync of the other.
+const GATHER: Duration = Duration::from_micros(30);
 
 /// The log is moved into the database when it has this many pages.
 const FULL_LOG: u32 = 1000;
@@ -39,19 +44,49 @@ pub(super) enum Sync {
     Full,
 }
 
-/// Tells the caller how its operation ended, after the commit.
-type Tell = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// Runs an operation on an open transaction, or takes the reason why there is none.
-type Run = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Tell + Send>;
+/// An operation and the caller who waits for it.
+trait Operation: Send {
+    /// Runs it on an open transaction. It may be run again, after a rollback.
+    fn run(&mut self, connection: &Connection) -> Result<(), StoreError>;
+    /// Tells the caller how it ended, after the commit.
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>);
+}
 
 struct Job {
     sync: Sync,
-    run: Run,
+    /// Whether it cannot be run again.
+    once: bool,
+    operation: Box<dyn Operation>,
+}
+
+struct Queued<V, O, T> {
+    operation: O,
+    result: Option<Result<V, StoreError>>,
+    answer: oneshot::Sender<Result<V, StoreError>>,
+    then: T,
+}
+
+impl<V, O, T> Operation for Queued<V, O, T>
+where
+    V: Send,
+    O: FnMut(&Connection) -> Result<V, StoreError> + Send,
+    T: FnOnce() + Send,
+{
+    fn run(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let result = self.result.insert((self.operation)(connection));
+        result.as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { result, answer, then, .. } = *self;
+        then();
+        // A caller that no longer waits does not need the answer.
+        let _ = answer.send(committed.and(result.unwrap_or(Err(StoreError::Closed))));
+    }
 }
 
 pub(super) struct Writer {
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: RwLock<Option<Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,57 +107,69 @@ impl Writer {
             .name("switchboard-store".into())
             .spawn(move || Group { connection, log, log_pages, sync: None, suspect: false }.work(&inbox))
             .map_err(|source| WriterError::Thread { source })?;
-        Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs: RwLock::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }
 
     /// A writer of a store that is only read: every operation says that the store is closed.
     pub(super) fn none() -> Self {
-        Self { jobs: Mutex::default(), thread: Mutex::default() }
+        Self { jobs: RwLock::default(), thread: Mutex::default() }
     }
 
-    /// Queues an operation for the next commit.
+    /// Queues an operation for the next commit. It is run again when another one of its group fails.
     pub(super) fn submit<V: Send + 'static>(
         &self,
         sync: Sync,
-        operation: impl FnOnce(&Connection) -> Result<V, StoreError> + Send + 'static,
+        operation: impl FnMut(&Connection) -> Result<V, StoreError> + Send + 'static,
     ) -> Receipt<V> {
-        let (sender, receiver) = oneshot::channel();
-        let run = move |transaction: Result<&Connection, StoreError>| -> Tell {
-            let result = transaction.and_then(|connection| in_savepoint(connection, operation));
-            // A caller that no longer waits does not need the answer.
-            Box::new(move |committed| drop(sender.send(committed.and(result))))
-        };
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(jobs) = jobs {
+        self.submit_then(sync, operation, || ())
+    }
+
+    /// Queues an operation for the next commit, and does something between the commit and the answer, however it ended.
+    pub(super) fn submit_then<V: Send + 'static>(
+        &self,
+        sync: Sync,
+        operation: impl FnMut(&Connection) -> Result<V, StoreError> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Receipt<V> {
+        self.queue(sync, false, operation, then)
+    }
+
+    /// As [`Writer::submit_then`], for an operation that cannot be run again.
+    pub(super) fn submit_once<V: Send + 'static>(
+        &self,
+        sync: Sync,
+        operation: impl FnOnce(&Connection) -> Result<V, StoreError> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Receipt<V> {
+        let mut operation = Some(operation);
+        let run =
+            move |connection: &Connection| operation.take().map_or(Err(StoreError::Closed), |run| run(connection));
+        self.queue(sync, true, run, then)
+    }
+
+    fn queue<V: Send + 'static>(
+        &self,
+        sync: Sync,
+        once: bool,
+        operation: impl FnMut(&Connection) -> Result<V, StoreError> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Receipt<V> {
+        let (answer, receiver) = oneshot::channel();
+        let operation = Box::new(Queued { operation, result: None, answer, then });
+        if let Some(jobs) = &*self.jobs.read().unwrap_or_else(PoisonError::into_inner) {
             // When the thread is gone the job is dropped, and with it the sender: the receipt says `Closed`.
-            let _ = jobs.send(Job { sync, run: Box::new(run) });
+            let _ = jobs.send(Job { sync, once, operation });
         }
         Receipt::new(receiver)
     }
 
     /// Commits what is queued and ends the thread.
     pub(super) fn stop(&self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.jobs.write().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A panic of the thread has been printed, and every receipt it owed says `Closed`.
         let _ = thread.map(JoinHandle::join);
     }
-}
-
-/// Runs one operation so that its failure leaves nothing behind and does not spoil the others of its group.
-fn in_savepoint<V>(
-    connection: &Connection,
-    operation: impl FnOnce(&Connection) -> Result<V, StoreError>,
-) -> Result<V, StoreError> {
-    let execute =
-        |sql| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(unwritable);
-    execute("SAVEPOINT operation")?;
-    let result = operation(connection);
-    if result.is_err() {
-        execute("ROLLBACK TO operation")?;
-    }
-    execute("RELEASE operation")?;
-    result
 }
 
 struct Group {
@@ -139,11 +186,19 @@ struct Group {
 
 impl Group {
     fn work(mut self, inbox: &Receiver<Job>) {
+        let mut expected = 0;
+        let mut told = Instant::now();
         while let Ok(first) = inbox.recv() {
             let mut jobs = vec![first];
             jobs.extend(inbox.try_iter().take(MAX_GROUP - 1));
+            while jobs.len() < expected && told.elapsed() < GATHER {
+                std::thread::yield_now();
+                jobs.extend(inbox.try_iter().take(MAX_GROUP - jobs.len()));
+            }
+            let group = jobs.len();
             self.commit(jobs);
             self.empty_log();
+            (told, expected) = (Instant::now(), (group + inbox.len()).min(MAX_GROUP));
         }
         if self.suspect {
             // What cannot be trusted is not moved; the next start reads as much of the log as is whole.
@@ -151,27 +206,34 @@ impl Group {
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Job>) {
+    fn commit(&mut self, mut jobs: Vec<Job>) {
+        let committed = self.write(&mut jobs);
+        for job in jobs {
+            job.operation.tell(committed.clone());
+        }
+    }
+
+    fn write(&mut self, jobs: &mut [Job]) -> Result<(), StoreError> {
+        if self.suspect {
+            self.make_log_certain().map_err(|error| StoreError::Write { source: Arc::new(error) })?;
+        }
         let sync = jobs.iter().map(|job| job.sync).max().unwrap_or(Sync::Full);
-        if self.suspect
-            && let Err(error) = self.make_log_certain()
-        {
-            let error = StoreError::Write { source: Arc::new(error) };
-            let tells: Vec<Tell> = jobs.into_iter().map(|job| (job.run)(Err(error.clone()))).collect();
-            return tells.into_iter().for_each(|tell| tell(Err(error.clone())));
+        self.set_sync(sync).map_err(unwritable)?;
+        self.execute("BEGIN IMMEDIATE").map_err(unwritable)?;
+        let once = jobs.iter().any(|job| job.once);
+        if once || !self.run_together(jobs) {
+            if !once {
+                self.roll_back();
+                self.execute("BEGIN IMMEDIATE").map_err(unwritable)?;
+            }
+            if let Err(error) = self.run_apart(jobs) {
+                self.roll_back();
+                return Err(error);
+            }
         }
-        let begun = self.set_sync(sync).and_then(|()| self.execute("BEGIN IMMEDIATE"));
-        let transaction = begun.map(|()| &self.connection).map_err(unwritable);
-        let tells: Vec<Tell> = jobs.into_iter().map(|job| (job.run)(transaction.clone())).collect();
-        if let Err(error) = transaction {
-            tells.into_iter().for_each(|tell| tell(Err(error.clone())));
-            return;
-        }
-        // An I/O error may have ended the transaction; a commit then says so.
         let committed = self.execute("COMMIT");
-        if committed.is_err() && !self.connection.is_autocommit() {
-            // Should this fail as well, the next BEGIN does, and its group is told.
-            let _ = self.execute("ROLLBACK");
+        if committed.is_err() {
+            self.roll_back();
         }
         if committed.as_ref().is_err_and(is_io_failure) {
             self.suspect = true;
@@ -179,9 +241,39 @@ impl Group {
             // would bring it back. Should it fail, the next group tries again.
             let _ = self.make_log_certain();
         }
-        let committed = committed.map_err(unwritable);
-        for tell in tells {
-            tell(committed.clone());
+        committed.map_err(unwritable)
+    }
+
+    /// Runs the operations in one go. False when one failed after it had changed something, which only a rollback of all
+    /// undoes. It is much faster than keeping each apart, for which SQLite copies every page that an operation touches.
+    fn run_together(&self, jobs: &mut [Job]) -> bool {
+        jobs.iter_mut().all(|job| {
+            let changes = self.connection.total_changes();
+            job.operation.run(&self.connection).is_ok()
+                || (self.connection.total_changes() == changes && !self.connection.is_autocommit())
+        })
+    }
+
+    /// Runs each operation so that its failure leaves nothing behind and does not spoil the others of its group.
+    fn run_apart(&self, jobs: &mut [Job]) -> Result<(), StoreError> {
+        for job in jobs {
+            self.execute("SAVEPOINT operation").map_err(unwritable)?;
+            if let Err(error) = job.operation.run(&self.connection) {
+                if self.connection.is_autocommit() {
+                    // It was one that ends the transaction: a full disk or a failed read.
+                    return Err(error);
+                }
+                self.execute("ROLLBACK TO operation").map_err(unwritable)?;
+            }
+            self.execute("RELEASE operation").map_err(unwritable)?;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit() {
+            // Should this fail, the next BEGIN does, and its group is told.
+            let _ = self.execute("ROLLBACK");
         }
     }
 
