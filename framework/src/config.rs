@@ -59,6 +59,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How deferred tasks are run and retried.
     pub deferred: DeferredConfig,
+    /// When webhooks are given up.
+    pub webhooks: WebhooksConfig,
     /// How long things are kept after they have ended.
     pub retention: RetentionConfig,
     /// How plugins are loaded.
@@ -153,6 +155,25 @@ impl Default for DeferredConfig {
             immediate_timeout: Duration::from_secs(3),
             grace: Duration::from_secs(20),
         }
+    }
+}
+
+/// The section `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct WebhooksConfig {
+    /// A webhook at which nothing has arrived for so long is disabled; `12h` to `365d`, default `5d`. Its owner is warned
+    /// after half of it.
+    #[serde(deserialize_with = "duration::one")]
+    pub disable_after: Duration,
+    /// So many attempts must have failed as well; 1 to 1000000, default 10.
+    pub disable_after_attempts: u32,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { disable_after: Duration::from_secs(5 * 24 * 60 * 60), disable_after_attempts: 10 }
     }
 }
 

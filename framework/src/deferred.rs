@@ -24,6 +24,7 @@ mod steady;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use switchboard_plugin_api::{HandlerKind, PluginError};
 
@@ -84,6 +85,10 @@ pub(crate) trait Work: Send + Sync + 'static {
     fn run(&self, started: &Started, cancelled: Arc<AtomicBool>) -> Option<Outcome>;
     /// Runs an asynchronous handler. Dropping the future cancels it.
     fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Option<Outcome>> + Send>>;
+    /// Returns the schedule of retries that a task goes by now, where it has none of its own; `None` for the host's.
+    fn schedule(&self, _started: &Started) -> Option<Vec<Duration>> {
+        None
+    }
     /// Is told how an attempt ended, after that is on disk.
     fn ended(&self, started: &Started, written: &AttemptResult, ending: &Ending);
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use switchboard_plugin_api::host::Payload;
 use switchboard_plugin_api::{
@@ -17,7 +18,7 @@ use crate::metrics::Attempted;
 use crate::registry::{Minicomponent, Registry};
 use crate::run::{self, CallOptions, OwnedCall, RunState, Subject, Transcript};
 use crate::store::{AttemptResult, Started};
-use crate::webhooks::{self, delivery};
+use crate::webhooks::{self, delivery, manners};
 
 /// The tasks of one host. It does not keep the host alive.
 pub(crate) struct TaskWork(pub(crate) Weak<Core>);
@@ -121,7 +122,7 @@ impl Work for TaskWork {
         };
         options.cancelled = Some(cancelled);
         let result = run.call(&minicomponent, &input, &options);
-        Some(outcome(&run, &minicomponent, result, &transcript))
+        Some(outcome(&run, &minicomponent, started, result, &transcript))
     }
 
     fn run_async(self: Arc<Self>, started: Arc<Started>) -> Pin<Box<dyn Future<Output = Option<Outcome>> + Send>> {
@@ -132,8 +133,12 @@ impl Work for TaskWork {
             };
             let call = OwnedCall::new(Arc::clone(&run), Arc::clone(&minicomponent), options);
             let result = dispatcher::call_async(call, input).await;
-            Some(outcome(&run, &minicomponent, result, &transcript))
+            Some(outcome(&run, &minicomponent, &started, result, &transcript))
         })
+    }
+
+    fn schedule(&self, started: &Started) -> Option<Vec<Duration>> {
+        started.webhook.as_ref()?.options.schedule.clone()
     }
 
     fn ended(&self, started: &Started, written: &AttemptResult, ending: &Ending) {
@@ -158,6 +163,7 @@ impl Work for TaskWork {
 fn outcome(
     run: &Arc<RunState>,
     minicomponent: &Minicomponent,
+    started: &Started,
     result: Result<Payload, PluginError>,
     transcript: &Transcript,
 ) -> Outcome {
@@ -175,6 +181,12 @@ fn outcome(
             let plugin = Some((minicomponent.plugin.to_string(), minicomponent.version()));
             Outcome { result: Ok(None), status: None, exchanges: Vec::new(), plugin }
         }
-        result => delivery::outcome(result, minicomponent, transcript),
+        result => {
+            let mut outcome = delivery::outcome(result, minicomponent, transcript);
+            if let Some(webhook) = started.webhook.as_ref().filter(|_| !started.task.is_trial()) {
+                manners::obey(&run.core, webhook, &mut outcome);
+            }
+            outcome
+        }
     }
 }

@@ -24,6 +24,7 @@ mod house;
 mod isolation;
 mod library;
 mod logs;
+mod manners;
 mod many;
 mod methods;
 mod once;

@@ -18,7 +18,7 @@ use unic_langid::LanguageIdentifier;
 
 use super::{
     Config, ConfigError, DeferredConfig, EgressConfig, HttpConfig, HumanDuration, LanguagesConfig, LoadingConfig,
-    LogConfig, RetentionConfig, StoreConfig, duration,
+    LogConfig, RetentionConfig, StoreConfig, WebhooksConfig, duration,
 };
 
 const MAX_SCHEDULE: usize = 20;
@@ -163,6 +163,11 @@ impl Source<'_> {
             ("deferred.timeout", outside_time(deferred.timeout, seconds(1)..=seconds(60))),
             ("deferred.immediate_timeout", outside_time(deferred.immediate_timeout, seconds(1)..=seconds(10))),
             ("deferred.grace", outside_time(deferred.grace, seconds(0)..=seconds(600))),
+            (
+                "webhooks.disable_after",
+                outside_time(config.webhooks.disable_after, seconds(12 * 60 * 60)..=seconds(365 * 24 * 60 * 60)),
+            ),
+            ("webhooks.disable_after_attempts", outside(config.webhooks.disable_after_attempts, 1..=1_000_000)),
             ("retention.done", outside_time(config.retention.done, seconds(60)..=MAX_AGE)),
             ("retention.dead", outside_time(config.retention.dead, seconds(60)..=MAX_AGE)),
             ("retention.idempotency_keys", outside_time(config.retention.idempotency_keys, seconds(60)..=MAX_KEY_AGE)),
@@ -252,6 +257,7 @@ fn keys_of_section(section: &str) -> Option<&'static [&'static str]> {
     match section {
         "egress" => Some(keys_of::<EgressConfig>()),
         "deferred" => Some(keys_of::<DeferredConfig>()),
+        "webhooks" => Some(keys_of::<WebhooksConfig>()),
         "retention" => Some(keys_of::<RetentionConfig>()),
         "loading" => Some(keys_of::<LoadingConfig>()),
         "log" => Some(keys_of::<LogConfig>()),

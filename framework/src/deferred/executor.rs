@@ -166,7 +166,7 @@ impl Shared {
     fn ending(&self, started: &Started, outcome: &Outcome) -> Ending {
         let task = &started.task;
         let attempts = task.attempts.saturating_sub(task.attempts_before);
-        let own = task.schedule.clone().map(RetryPolicy::new);
+        let own = task.schedule.clone().or_else(|| self.work.schedule(started)).map(RetryPolicy::new);
         let policy = own.as_ref().unwrap_or_else(|| self.retry.of(task.number));
         let after = |delay_ms| self.steady.after(delay_ms);
         match policy.ending(outcome, attempts, after, fastrand::f64(), self.keep_inputs.load(Ordering::Relaxed)) {

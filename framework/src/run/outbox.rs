@@ -157,6 +157,8 @@ pub struct ImmediateResult {
     pub status: Option<u16>,
     /// A sentence about it.
     pub detail: Option<String>,
+    /// The deferred task that delivers it after all, when it was queued instead.
+    pub task: Option<TaskId>,
 }
 
 /// Commits the outbox in one durable step, hands the tasks to the scheduler and performs the immediate deliveries.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use switchboard_plugin_api::host::Payload;
-use switchboard_plugin_api::{Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger};
+use switchboard_plugin_api::{
+    DeferredDelivery, Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger,
+};
 
 use super::methods::secret_keys;
-use super::{CHANNEL, Planned, Receiver};
+use super::{CHANNEL, Planned, Receiver, envelope, manners};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome};
@@ -14,7 +16,9 @@ use crate::error::Chain;
 use crate::metrics::Attempted;
 use crate::registry::Minicomponent;
 use crate::run::{CallOptions, ImmediateResult, RunState, Transcript};
-use crate::store::{Attempt, AttemptId, AttemptMode, AttemptResult, NewEvent, SentBody, Started, Timestamp, Webhook};
+use crate::store::{
+    Acceptance, Attempt, AttemptId, AttemptMode, AttemptResult, NewEvent, SentBody, Started, TaskId, Timestamp, Webhook,
+};
 
 /// Header by which receivers know a delivery. The host adds the time of sending beside it, for every attempt anew, as in
 /// Standard Webhooks.
@@ -45,8 +49,9 @@ pub(crate) fn input(
     delivery.webhook = webhook.id.0;
     delivery.url = if webhook.url.is_empty() { webhook.name.clone() } else { webhook.url.clone() };
     delivery.channel.clone_from(&event.channel);
-    delivery.body = String::from_utf8(event.body.clone())
-        .map_err(|_| PluginError::permanent("the stored body is damaged: it is not UTF-8").with_code("corrupt"))?;
+    delivery.body = envelope::body(event, webhook.options.envelope).map_err(|reason| {
+        PluginError::permanent(format!("the stored body is damaged: {reason}")).with_code("corrupt")
+    })?;
     delivery.attempt = attempt;
     delivery.mode = mode;
     delivery.cause = event.cause.map(|task| task.0);
@@ -108,11 +113,11 @@ pub(crate) fn deliver_immediately(run: &Arc<RunState>, event: &NewEvent, planned
     immediate.map(|planned| deliver_now(run, event, &planned.webhook)).collect()
 }
 
-fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> ImmediateResult {
+fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Arc<Webhook>) -> ImmediateResult {
     let core = &run.core;
     let started_at = Timestamp(core.clock.now());
     let handler = run.registry.handler(ImmediateDelivery::NUMBER, &webhook.method);
-    let outcome = match (handler, receiver(core, webhook)) {
+    let mut outcome = match (handler, receiver(core, webhook)) {
         (None, _) => Outcome::failed(PluginError::permanent("the auth method has gone").with_code("plugin_missing")),
         (_, Err(error)) => Outcome::failed(error),
         (Some(handler), Ok(receiver)) => {
@@ -127,6 +132,7 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
             outcome(input.and_then(|input| run.call(handler, &input, &options)), handler, &transcript)
         }
     };
+    manners::obey(core, webhook, &mut outcome);
     let ended_at = Timestamp(core.clock.now());
     let ending = match &outcome.result {
         Ok(_) => Ending::Done { keep_input: core.live.is_development() },
@@ -160,7 +166,10 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
         accepted_at: Some(event.at),
     });
     log_ending(core, &line, &written, &ending);
+    manners::ended(core, webhook, &written.outcome);
+    let task = queue_instead(run, event, webhook, &outcome);
     ImmediateResult {
+        task,
         webhook: webhook.id,
         delivered: outcome.result.is_ok(),
         outcome: written.outcome,
@@ -169,8 +178,27 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Webhook) -> Imme
     }
 }
 
-/// Notes the end of a deferred delivery, and disables a webhook whose receiver is gone for good.
-pub(crate) fn ended(core: &Core, started: &Started, written: &AttemptResult, ending: &Ending) {
+/// Makes a deferred delivery of one that failed at once, where the webhook wants that and the method can.
+fn queue_instead(run: &RunState, event: &NewEvent, webhook: &Arc<Webhook>, outcome: &Outcome) -> Option<TaskId> {
+    let failed = outcome.result.as_ref().is_err_and(|error| error.kind() != ErrorKind::Permanent);
+    let can = run.registry.exists_named(DeferredDelivery::NUMBER, &webhook.method);
+    if !(failed && can && webhook.options.then_queue) {
+        return None;
+    }
+    let planned = Planned { webhook: Arc::clone(webhook), immediate: false, subject: None };
+    let task = planned.task(event, Timestamp(run.core.clock.now()))?;
+    match run.core.accept(Acceptance { events: Vec::new(), tasks: vec![task] }) {
+        Ok(accepted) => accepted.first().map(|task| task.head.id),
+        Err(error) => {
+            log::error!(logger: run.core.log, target: CHANNEL, webhook = webhook.id.to_string(), event = event.name,
+                error = Chain(&error).to_string(); "a delivery that failed at once cannot be queued");
+            None
+        }
+    }
+}
+
+/// Notes the end of a deferred delivery.
+pub(crate) fn ended(core: &Arc<Core>, started: &Started, written: &AttemptResult, ending: &Ending) {
     let (Some(event), Some(webhook)) = (&started.event, &started.webhook) else { return };
     let line = Line {
         event: &event.name,
@@ -180,13 +208,8 @@ pub(crate) fn ended(core: &Core, started: &Started, written: &AttemptResult, end
         started_at: started.started_at,
     };
     log_ending(core, &line, written, ending);
-    if written.outcome == "gone" && webhook.enabled && !started.task.is_trial() {
-        let now = Timestamp(core.clock.now());
-        let reason = "the receiver answered 410: it does not want to be called again".to_owned();
-        // Not waited for: the task's end does not depend on it, and the writer reports its own trouble.
-        drop(core.store.set_webhook_enabled(webhook.id, false, Some(reason), now));
-        log::warn!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string();
-            "webhook disabled: its receiver answered 410");
+    if !started.task.is_trial() && !matches!(ending, Ending::Release) {
+        manners::ended(core, webhook, &written.outcome);
     }
 }
 

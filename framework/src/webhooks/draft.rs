@@ -245,6 +245,9 @@ fn check_options(options: &WebhookOptions, draft: &WebhookDraft, add: Add<'_>) {
     if options.handshake && draft.url.is_empty() {
         add("handshake", &"a receiver is asked at its URL, and there is none");
     }
+    if options.order == Order::Subject && (options.cap.is_some() || options.rate.is_some()) {
+        add("order", &"with one delivery at a time for each subject, a cap or a rate of the webhook cannot be kept");
+    }
     if options.immediate && options.order != Order::None {
         add("order", &"deliveries that are made at once cannot wait for one another");
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, Trigger};
 
-use super::{CHANNEL, filter};
+use super::{CHANNEL, filter, manners};
 use crate::registry::{BuiltIn, Registry};
 use crate::run::RunState;
 use crate::store::{NewEvent, NewTask, Order, StoreError, Timestamp, Webhook, WebhookId};
@@ -48,12 +48,14 @@ impl BuiltIn for Watcher {
 pub(crate) struct Planned {
     pub(crate) webhook: Arc<Webhook>,
     pub(crate) immediate: bool,
+    /// What the event is about, by which its deliveries may be kept in order.
+    pub(crate) subject: Option<Arc<str>>,
 }
 
 impl Planned {
     /// Plans a delivery to a webhook, whatever events it gets.
     pub(crate) fn alone(run: &RunState, webhook: Webhook) -> Self {
-        Self { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook) }
+        Self { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook), subject: None }
     }
 
     /// Returns the deferred task, unless the delivery is an immediate one.
@@ -63,7 +65,7 @@ impl Planned {
             webhook: Some(self.webhook.id),
             number: DeferredDelivery::NUMBER.get(),
             name: self.webhook.method.clone(),
-            key: webhook_key(self.webhook.id),
+            key: self.key(),
             host: remote_host(&self.webhook.url),
             ordered: self.webhook.options.order != Order::None,
             at: now,
@@ -71,6 +73,34 @@ impl Planned {
             ..NewTask::default()
         })
     }
+}
+
+impl Planned {
+    fn key(&self) -> String {
+        let key = webhook_key(self.webhook.id);
+        match &self.subject {
+            Some(subject) if self.webhook.options.order == Order::Subject => format!("{key}:{subject}"),
+            _ => key,
+        }
+    }
+}
+
+/// Longest part of a subject that is in a key, in characters. What is longer is in order with what begins the same.
+const MAX_SUBJECT_CHARS: usize = 60;
+
+/// Returns what an event is about: what its run says, else the property that it names.
+fn subject(run: &RunState, event: &NewEvent) -> Option<Arc<str>> {
+    let named = || {
+        let body: serde_json::Value = serde_json::from_slice(&event.body).ok()?;
+        match &body["data"]["property_uid"] {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    };
+    let subject = run.subject.subject.clone().or_else(named)?;
+    let safe = subject.chars().filter(|one| !one.is_control());
+    Some(safe.take(MAX_SUBJECT_CHARS).collect::<String>().into())
 }
 
 /// Returns the key of the deliveries to a webhook.
@@ -95,8 +125,17 @@ pub(crate) fn fan_out(run: &RunState, head: &[u8]) -> ServiceAnswer {
 
 fn plan(run: &RunState, event: &NewEvent) -> Result<Vec<Planned>, StoreError> {
     let webhooks = run.core.store.webhooks_for(event.owner)?;
-    let wanted = webhooks.iter().filter(|webhook| filter::matches(&webhook.events, &event.name));
-    Ok(wanted.map(|webhook| Planned { immediate: is_immediate(run, webhook), webhook: Arc::clone(webhook) }).collect())
+    let wants =
+        |webhook: &&Arc<Webhook>| filter::matches(&webhook.events, &event.name) && !manners::is_about(event, webhook);
+    let wanted: Vec<&Arc<Webhook>> = webhooks.iter().filter(wants).collect();
+    let by_subject = wanted.iter().any(|webhook| webhook.options.order == Order::Subject);
+    let subject = if by_subject { subject(run, event) } else { None };
+    let planned = wanted.into_iter().map(|webhook| Planned {
+        immediate: is_immediate(run, webhook),
+        webhook: Arc::clone(webhook),
+        subject: subject.clone(),
+    });
+    Ok(planned.collect())
 }
 
 /// A method with both kinds is deferred unless the webhook says otherwise, and so delivers once. A method that nobody
