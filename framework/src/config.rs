@@ -23,6 +23,7 @@ mod edit;
 mod egress;
 mod error;
 mod http;
+mod origin;
 mod plugins;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use log::LevelFilter;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use switchboard_plugin_api::TriggerNumber;
 
 pub(crate) use check::schedule_problem;
@@ -41,6 +42,7 @@ pub use edit::Edit;
 pub use egress::EgressConfig;
 pub use error::ConfigError;
 pub use http::HttpConfig;
+pub use origin::{ConfigValue, Origin};
 pub use plugins::PluginsConfig;
 
 use crate::channel_log::Rotation;
@@ -49,7 +51,7 @@ use crate::channel_log::Rotation;
 pub const FILE_NAME: &str = "switchboard.toml";
 
 /// All settings of the framework.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -76,7 +78,7 @@ pub struct Config {
 }
 
 /// The section `[store]`.
-#[derive(Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StoreConfig {
@@ -102,7 +104,7 @@ impl fmt::Debug for StoreConfig {
 }
 
 /// The section `[deferred]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DeferredConfig {
@@ -121,19 +123,19 @@ pub struct DeferredConfig {
     /// The delays before attempt 1, 2, 3, ...; 1 to 20 entries, at most 7 days in all.
     ///
     /// Default: `0s, 5s, 5m, 30m, 2h, 5h, 10h, 14h, 20h, 24h`, the example of Standard Webhooks.
-    #[serde(deserialize_with = "duration::list")]
+    #[serde(deserialize_with = "duration::list", serialize_with = "duration::write_list")]
     pub schedule: Vec<Duration>,
     /// Schedules of trigger numbers that have one of their own, such as `"21500" = ["0s", "1m"]`. None by default.
-    #[serde(deserialize_with = "check::schedules")]
+    #[serde(deserialize_with = "check::schedules", serialize_with = "check::write_schedules")]
     pub schedules: BTreeMap<TriggerNumber, Vec<Duration>>,
     /// The time for one whole deferred attempt; `1s` to `60s`, default `15s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub timeout: Duration,
     /// The time for one call in the caller's request; `1s` to `10s`, default `3s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub immediate_timeout: Duration,
     /// How long a shutdown waits for running attempts; `0s` to `10m`, default `20s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub grace: Duration,
 }
 
@@ -178,25 +180,25 @@ impl Default for WebhooksConfig {
 }
 
 /// The section `[retention]`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetentionConfig {
     /// How long done tasks and their events are kept; `1m` to `3650d`, default `7d`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub done: Duration,
     /// How long dead tasks are kept; `1m` to `3650d`, default `30d`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub dead: Duration,
     /// How long an idempotency key keeps an event from being announced a second time; `1m` to `30d`, default `1d`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub idempotency_keys: Duration,
     /// Most tasks that have ended; 0 to 100000000, default 1000000. When there are more, the first to end go. In development
     /// mode, 10000 at most, and the first go when their inputs are more than 512 MiB.
     pub max_tasks: u64,
     /// How long attempts are kept, with what was sent and what came back; `1m` to `3650d`, default `30d`. They outlive their
     /// tasks.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub attempts: Duration,
     /// Most bytes of attempts, 1 MiB to 1 TiB, default 4 GiB; 512 MiB at most in development mode. When there are more, the
     /// first go.
@@ -219,13 +221,13 @@ impl Default for RetentionConfig {
 }
 
 /// The section `[loading]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LoadingConfig {
     /// How long a plugin may take to start, and for each handler that is called meanwhile (00005, 07300); `1s` to `10m`,
     /// default `10s`. A plugin that takes longer is refused.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub timeout: Duration,
 }
 
@@ -236,23 +238,23 @@ impl Default for LoadingConfig {
 }
 
 /// The section `[log]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LogConfig {
     /// The least severe level that is written: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     /// By default `info` in production and `debug` in development. See [`LogConfig::effective_level`].
-    #[serde(deserialize_with = "check::level")]
+    #[serde(deserialize_with = "check::level", serialize_with = "check::write_level")]
     pub level: Option<LevelFilter>,
     /// Whether this host serves real users. Default `production`.
     pub mode: Mode,
     /// Size in bytes at which another file is begun; 0 (never) or 65536 to 1099511627776, default 67108864.
     pub rotate_bytes: u64,
     /// Age at which another file is begun; `1h` to `3650d`, default `1d`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub rotate_age: Duration,
     /// How long a file is kept after another took its place; `1h` to `3650d`, default `30d`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub keep: Duration,
     /// How many such files of a channel are kept; 0 to 100000, default 100.
     pub keep_files: usize,
@@ -297,7 +299,7 @@ impl Default for LogConfig {
 }
 
 /// What a host is used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Mode {
@@ -320,7 +322,7 @@ impl Mode {
 }
 
 /// The section `[languages]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LanguagesConfig {

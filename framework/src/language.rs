@@ -26,6 +26,7 @@
 //! are not formatted.
 
 mod chain;
+mod entries;
 mod guard;
 mod overrides;
 mod source;
@@ -40,6 +41,7 @@ use unic_langid::LanguageIdentifier;
 
 use texts::Texts;
 
+pub use entries::{SetTextError, TextEntry, set_override};
 pub use overrides::{OverrideError, OverrideProblem};
 
 /// The texts of all plugins, shared by all threads.
@@ -176,6 +178,11 @@ impl Languages {
             .into_iter()
             .find_map(|language| texts.format(language, key, &args))
             .unwrap_or_else(|| key.to_owned())
+    }
+
+    /// Returns the ids of the plugins that have any text, sorted.
+    pub fn plugins(&self) -> Vec<String> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// Returns the codes of the languages a plugin has any text in, sorted.

@@ -16,6 +16,8 @@ use crate::error::Chain;
 pub(crate) struct Live {
     config: ArcSwap<Config>,
     development: Arc<AtomicBool>,
+    /// Variables that win over the file.
+    environment: Vec<(String, String)>,
     /// The folder of the file; `None` when the application has given the configuration.
     folder: Option<PathBuf>,
 }
@@ -25,9 +27,9 @@ pub(crate) struct Live {
 pub(crate) struct FileState(Option<(SystemTime, u64)>);
 
 impl Live {
-    pub(crate) fn new(config: &Config, folder: Option<PathBuf>) -> Self {
+    pub(crate) fn new(config: &Config, folder: Option<PathBuf>, environment: Vec<(String, String)>) -> Self {
         let development = Arc::new(AtomicBool::new(config.log.mode == Mode::Development));
-        Self { config: ArcSwap::from_pointee(config.clone()), development, folder }
+        Self { config: ArcSwap::from_pointee(config.clone()), development, environment, folder }
     }
 
     /// Returns whether the host is in development mode now, for whoever has to know it at every task.
@@ -62,7 +64,7 @@ impl Live {
 /// restart.
 pub(crate) fn reload(core: &Core) -> Result<Vec<&'static str>, ConfigError> {
     let Some(folder) = core.live.folder() else { return Ok(Vec::new()) };
-    let new = Config::load(folder)?;
+    let new = Config::load_with(folder, core.live.environment.iter().cloned())?;
     let old = core.live.config();
     let started = &core.config;
     let mut later = Vec::new();
@@ -72,6 +74,7 @@ pub(crate) fn reload(core: &Core) -> Result<Vec<&'static str>, ConfigError> {
     note("retention", new.retention != started.retention);
     note("loading", new.loading != started.loading);
     note("languages", new.languages != started.languages);
+    note("http", new.http != started.http);
     note("plugins", new.plugins.suspend_after_panics != started.plugins.suspend_after_panics);
     if new.log != old.log {
         core.log.set_level(new.log.effective_level());

@@ -25,7 +25,7 @@ use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::keys::{self, Keys, SealingError};
-use crate::language::{LanguageError, Languages};
+use crate::language::{self, LanguageError, Languages, SetTextError};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics, MetricsReport};
 use crate::outbox::{Outbox, Relay};
@@ -65,6 +65,7 @@ pub struct SwitchboardBuilder {
     watch: bool,
     safe_mode: bool,
     config: Option<Config>,
+    environment: Vec<(String, String)>,
     store: Option<StoreConfig>,
     built_ins: Vec<Arc<Minicomponent>>,
     outboxes: Vec<Outbox>,
@@ -87,6 +88,12 @@ impl SwitchboardBuilder {
     /// those whose handler is a plugin's wait.
     pub fn safe_mode(mut self, safe_mode: bool) -> Self {
         self.safe_mode = safe_mode;
+        self
+    }
+
+    /// Lets variables of the environment win over `switchboard.toml`, as [`Config::load_with`] does. None do without it.
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment = variables.into_iter().filter(|(name, _)| name.starts_with("SWITCHBOARD_")).collect();
         self
     }
 
@@ -168,6 +175,7 @@ impl Switchboard {
             watch: true,
             safe_mode: false,
             config: None,
+            environment: Vec::new(),
             store: None,
             built_ins: Vec::new(),
             outboxes: Vec::new(),
@@ -175,7 +183,8 @@ impl Switchboard {
     }
 
     fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
-        let SwitchboardBuilder { data, work_on, watch, safe_mode, config, store, mut built_ins, outboxes } = builder;
+        let SwitchboardBuilder { data, work_on, watch, safe_mode, config, environment, store, mut built_ins, outboxes } =
+            builder;
         // A plugin can change the current folder of the process; the data must not move with it.
         let data = std::path::absolute(&data).unwrap_or(data);
         let folder = |name: &str| make_folder(data.join(name));
@@ -183,7 +192,9 @@ impl Switchboard {
         let config_folder = config.is_none().then(|| data.clone());
         let mut config = match config {
             Some(config) => config,
-            None => Config::load(&data).map_err(|source| OpenError::Config { source })?,
+            None => {
+                Config::load_with(&data, environment.iter().cloned()).map_err(|source| OpenError::Config { source })?
+            }
         };
         config.store = store.unwrap_or(config.store);
         // The store comes before everything that writes: it holds the folder's lock.
@@ -219,7 +230,7 @@ impl Switchboard {
             payload_files.clear();
         }
         let core = Arc::new(Core {
-            live: Live::new(&config, config_folder),
+            live: Live::new(&config, config_folder, environment),
             config,
             clock,
             log,
@@ -333,6 +344,31 @@ impl Switchboard {
         let later = live::reload(&self.core)?;
         self.plugins.lock().set_log_level(self.core.log.level());
         Ok(later)
+    }
+
+    /// Returns the texts of all plugins.
+    #[must_use]
+    pub fn languages(&self) -> &Languages {
+        &self.core.languages
+    }
+
+    /// Puts a text of the administrator's in the place of a plugin's, or takes it away again, in the data folder's
+    /// `languages`; it holds from now on. Returns the file.
+    ///
+    /// # Errors
+    ///
+    /// When the plugin, the language or the text is none, or the file cannot be written.
+    pub fn override_text(
+        &self,
+        plugin: &str,
+        language: &str,
+        key: &str,
+        text: Option<&str>,
+    ) -> Result<PathBuf, SetTextError> {
+        let folder = self.data.join("languages");
+        let file = language::set_override(&folder, plugin, language, key, text)?;
+        load_overrides(&self.core.languages, &folder, &self.core.log);
+        Ok(file)
     }
 
     /// Says at which address people find the pages of this host, such as `http://127.0.0.1:7320`, so that the log can name

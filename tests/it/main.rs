@@ -28,6 +28,7 @@ mod manners;
 mod many;
 mod methods;
 mod once;
+mod operations;
 mod outbox;
 mod outbox_postgres;
 mod plugin_check;

@@ -12,9 +12,11 @@ use switchboard::TriggerNumber;
 
 use crate::check::{self, Check};
 use crate::command::{
-    self, Command, DeliveryCommand, KeyCommand, LogCommand, PluginCommand, ScheduleCommand, TaskCommand, WebhookCommand,
+    self, Command, ConfigCommand, DeliveryCommand, KeyCommand, LanguageCommand, LogCommand, PluginCommand,
+    ScheduleCommand, TaskCommand, WebhookCommand,
 };
 use crate::dev::{self, Dev};
+use crate::doctor::{self, Doctor};
 use crate::exit::{self, CommandFailed};
 use crate::people::{self, AuditQuery, TokenCommand, UserCommand};
 use crate::receive::{self, Receive};
@@ -97,6 +99,24 @@ enum Sub {
     Token(TokenCommand),
     /// Show who has changed what
     Audit(AuditQuery),
+    /// Read and change the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Work with texts: what plugins say, and what you say in its place
+    #[command(subcommand)]
+    Language(LanguageCommand),
+    /// Look at everything that a host needs, and say what to do about what is not well; changes nothing
+    Doctor(Doctor),
+    /// Print a script that completes commands in a shell: `source <(switchboard completions bash)`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of all commands into a folder
+    Man {
+        /// The folder, such as /usr/local/share/man/man1; it is made when it is missing
+        dir: PathBuf,
+    },
     /// Receive webhooks on this machine and show each request, to try things out (until SIGINT or SIGTERM)
     Receive(Receive),
     /// Show the main job in one go, on a fresh data folder and a local receiver
@@ -207,6 +227,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Sub::User(command) => people::user(&data, command)?,
         Sub::Token(command) => people::token(&data, command)?,
         Sub::Audit(query) => people::audit(&data, query)?,
+        Sub::Config(config) => command::config(&data, config)?,
+        Sub::Doctor(doctor) => return doctor::run(&data, &doctor, cli.json),
+        Sub::Completions { shell } => return Ok(completions(shell)),
+        Sub::Man { dir } => manual(&dir)?,
         Sub::Log(command) => match command::log(&data, command, cli.json)? {
             Ok(reply) => reply,
             Err(code) => return Ok(code),
@@ -214,6 +238,25 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         other => control::perform(&data, command(other, &data)?)?,
     };
     print(&reply, cli.json)
+}
+
+/// Prints the completions of a shell.
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "switchboard", &mut script);
+    output::line(String::from_utf8_lossy(&script).trim_end());
+    ExitCode::SUCCESS
+}
+
+/// Writes a manual page for each command.
+fn manual(dir: &Path) -> Result<command::Reply> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    clap_mangen::generate_to(Cli::command(), dir).with_context(|| format!("cannot write into `{}`", dir.display()))?;
+    let pages = std::fs::read_dir(dir)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut pages: Vec<String> = pages.filter(|name| name.starts_with("switchboard") && name.ends_with(".1")).collect();
+    pages.sort();
+    let text = format!("{} pages in {}: man -l {}/switchboard.1", pages.len(), dir.display(), dir.display());
+    command::Reply::new(serde_json::json!({ "folder": dir, "pages": pages }), text)
 }
 
 fn print(reply: &command::Reply, json: bool) -> Result<ExitCode> {
@@ -257,10 +300,15 @@ fn command(sub: Sub, data: &Path) -> Result<Command> {
         Sub::Schedule(command) => Command::Schedule(command),
         Sub::Task(command) => Command::Task(command),
         Sub::Delivery(command) => Command::Delivery(command),
+        Sub::Language(command) => Command::Language(command),
         Sub::Serve { .. }
         | Sub::Receive(_)
         | Sub::Demo { .. }
         | Sub::Log(_)
+        | Sub::Config(_)
+        | Sub::Doctor(_)
+        | Sub::Completions { .. }
+        | Sub::Man { .. }
         | Sub::Store(_)
         | Sub::User(_)
         | Sub::Token(_)

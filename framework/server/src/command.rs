@@ -2,8 +2,10 @@
 
 mod bulk;
 mod change;
+mod config;
 mod deliveries;
 mod keys;
+mod languages;
 mod logs;
 mod plugins;
 mod schedules;
@@ -20,8 +22,10 @@ use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState};
 use switchboard::{AnnounceError, FinishError, Notification, Run, Switchboard, TriggerNumber};
 
+pub(crate) use self::config::{ConfigCommand, run as config};
 pub(crate) use self::deliveries::DeliveryCommand;
 pub(crate) use self::keys::KeyCommand;
+pub(crate) use self::languages::LanguageCommand;
 pub(crate) use self::logs::{LogCommand, run as log};
 pub(crate) use self::plugins::PluginCommand;
 pub(crate) use self::schedules::ScheduleCommand;
@@ -52,6 +56,8 @@ pub(crate) enum Command {
     },
     Triggers,
     Plugin(PluginCommand),
+    Config(ConfigCommand),
+    Language(LanguageCommand),
     Webhook(WebhookCommand),
     Key(KeyCommand),
     Task(TaskCommand),
@@ -114,6 +120,8 @@ pub(crate) fn execute(host: &Switchboard, command: Command) -> Result<Reply> {
             Reply::new(rows, show::triggers(&registry))
         }
         Command::Plugin(command) => plugins::execute(host, command),
+        Command::Config(command) => config::execute(host, &command),
+        Command::Language(command) => languages::execute(host, command),
         Command::Webhook(command) => webhooks::execute(host, command),
         Command::Key(command) => keys::execute(host, &command),
         Command::Task(command) => tasks::execute(host, command),

@@ -80,9 +80,24 @@ fn execute(host: &Switchboard, by: &str, command: Command) -> Result<Reply> {
     Ok(reply)
 }
 
+/// Lets the host that has the folder do a command; `None` when none takes commands there.
+pub(crate) fn door(data: &Path, command: Command) -> Result<Option<Reply>> {
+    open_door(data)?.map(|door| door.send(command)).transpose()
+}
+
+/// Whether a host has the folder and takes commands.
+pub(crate) fn answers(data: &Path) -> bool {
+    open_door(data).ok().flatten().is_some_and(|door| TcpStream::connect(door.address).is_ok())
+}
+
+/// Returns the variables of the environment that are text.
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Returns a builder for a host on the data folder, with the store that the environment names.
 pub(crate) fn host(data: &Path) -> SwitchboardBuilder {
-    let builder = Switchboard::builder(data);
+    let builder = Switchboard::builder(data).environment(variables());
     match store_of_environment() {
         Some(store) => builder.store(store),
         None => builder,

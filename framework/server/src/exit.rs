@@ -16,6 +16,7 @@ pub(crate) const MISSING: u8 = 4;
 /// The table for the help text.
 pub(crate) const HELP: &str = "Environment:
   SWITCHBOARD_DATA       the data folder
+  SWITCHBOARD_LOG_MODE   log.mode, and so every setting of switchboard.toml: the environment wins
   SWITCHBOARD_STORE_URL  a PostgreSQL database for the store, in place of the file in the data folder
 
 Exit codes:

@@ -10,12 +10,14 @@ mod command;
 mod control;
 mod demo;
 mod dev;
+mod doctor;
 mod exit;
 mod output;
 mod people;
 mod receive;
 mod scaffold;
 mod serve;
+mod service;
 mod store;
 mod web;
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::control::{self, OpenDoor};
 use crate::exit::{self, CommandFailed};
-use crate::{output, web};
+use crate::{output, service, web};
 
 /// How long a stop waits for requests to the HTTP server that go on.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
@@ -79,6 +79,7 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
     let door = OpenDoor::open(host)?;
     host.set_pages(format!("http://{address}"));
     greet(host, address);
+    let told = tokio::spawn(service::keep_told(Arc::clone(host), address.to_string()));
     if let Some(link) = app.setup_link(address)? {
         output::line(&format!("set up the first user: {link}"));
     }
@@ -88,6 +89,7 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
         // Requests that go on are given a moment, and the deliveries that go on do not wait for them.
         () = async { drop(asked.wait_for(|stop| *stop).await); tokio::time::sleep(LAST_REQUESTS).await } => {}
     }
+    told.abort();
     drop(door);
     Ok(())
 }
@@ -136,6 +138,7 @@ pub(crate) fn stop_signal() -> impl Future<Output = ()> {
 async fn heed(mut signals: Signals, stop: watch::Sender<bool>) {
     signals.next().await;
     output::note("stopping: running deliveries end first; press Ctrl-C again to stop at once");
+    service::stopping();
     stop.send_replace(true);
     signals.next().await;
     output::note("stopped at once: what was running is tried again at the next start");

@@ -42,7 +42,7 @@ pub(crate) enum Store {
 pub(crate) fn run(data: &Path, command: &Store) -> Result<Reply> {
     let config = match control::store_of_environment() {
         Some(config) => config,
-        None => Config::load(data).map_err(failed)?.store,
+        None => Config::load_with(data, control::variables()).map_err(failed)?.store,
     };
     match command {
         Store::Check => check(&config, data),

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use log::LevelFilter;
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor, value};
 use serde::forward_to_deserialize_any;
+use serde::{Deserialize, Serializer};
 use switchboard_plugin_api::TriggerNumber;
 use toml::de::{DeTable, DeValue};
 use unic_langid::LanguageIdentifier;
@@ -73,6 +73,30 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
             })
         })
         .collect()
+}
+
+/// Writes a level as it is read.
+pub(super) fn write_level<S: Serializer>(level: &Option<LevelFilter>, serializer: S) -> Result<S::Ok, S::Error> {
+    match level {
+        Some(level) => serializer.serialize_str(&level.as_str().to_ascii_lowercase()),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Writes networks as they are read.
+pub(super) fn write_networks<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(ToString::to_string))
+}
+
+/// Writes the schedules of trigger numbers as they are read.
+pub(super) fn write_schedules<S: Serializer>(
+    schedules: &BTreeMap<TriggerNumber, Vec<Duration>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let shown = |delays: &Vec<Duration>| -> Vec<String> {
+        delays.iter().map(|delay| HumanDuration(*delay).to_string()).collect()
+    };
+    serializer.collect_map(schedules.iter().map(|(number, delays)| (number.to_string(), shown(delays))))
 }
 
 /// Reads the schedules of trigger numbers.
@@ -248,6 +272,16 @@ fn outside<T: PartialOrd + Display>(value: T, range: RangeInclusive<T>) -> Optio
 fn outside_time(value: Duration, range: RangeInclusive<Duration>) -> Option<String> {
     let (start, end) = range.into_inner();
     outside(HumanDuration(value), HumanDuration(start)..=HumanDuration(end))
+}
+
+/// Returns the full names of all settings, without those of plugins.
+pub(super) fn all_keys() -> Vec<String> {
+    let sections = keys_of::<Config>().iter();
+    let of_section = |section: &&str| {
+        let keys = keys_of_section(section).unwrap_or_default();
+        keys.iter().map(|key| format!("{section}.{key}")).collect::<Vec<_>>()
+    };
+    sections.flat_map(of_section).chain(["plugins.suspend_after_panics".to_owned()]).collect()
 }
 
 /// The section whose keys are the plugins' affair.

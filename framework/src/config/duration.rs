@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::Serializer;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// The units, the largest first, in milliseconds.
@@ -116,6 +117,16 @@ impl From<HumanDuration> for Duration {
     fn from(value: HumanDuration) -> Self {
         value.0
     }
+}
+
+/// Writes a duration as it is read.
+pub(super) fn write_one<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&HumanDuration(*duration))
+}
+
+/// Writes durations as they are read.
+pub(super) fn write_list<S: Serializer>(durations: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(durations.iter().map(|duration| HumanDuration(*duration).to_string()))
 }
 
 pub(super) fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -94,6 +94,15 @@ impl Edit {
         self
     }
 
+    /// Returns the configuration as the file would have it.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be used.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        Config::parse(&self.document.to_string(), &self.path)
+    }
+
     /// Writes the file, whole or not at all. A new one can be read by its owner only.
     ///
     /// # Errors
@@ -114,6 +123,12 @@ impl Edit {
         let written = file.write_all(text.as_bytes()).and_then(|()| {
             if let Ok(before) = fs::metadata(&self.path) {
                 file.set_permissions(before.permissions())?;
+                // Only root may give a file to somebody else, and only root needs to.
+                #[cfg(unix)]
+                let _ = {
+                    use std::os::unix::fs::MetadataExt;
+                    std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()))
+                };
             }
             file.sync_all()?;
             fs::rename(&unfinished, &self.path)

@@ -4,19 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{check, duration};
 use crate::egress::{Deadlines, EgressOptions, Policy, is_host_entry, is_proxy};
 
 /// The section `[egress]`. Its `Debug` does not show the proxy, which may have a password.
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EgressConfig {
     /// Networks that may be reached although they are not public, as CIDRs such as `127.0.0.0/8`
     /// or single addresses. Empty by default.
-    #[serde(deserialize_with = "check::networks")]
+    #[serde(deserialize_with = "check::networks", serialize_with = "check::write_networks")]
     pub allow: Vec<IpNet>,
     /// Hosts that may be reached whatever their name is and wherever it leads: `receiver.lan`, or `*.corp.example` for all
     /// names below one. Empty by default.
@@ -32,16 +32,16 @@ pub struct EgressConfig {
     /// The proxy all requests go through, as `http://host:port`; a user name and a password may stand before the host.
     pub proxy: Option<String>,
     /// The time for a name lookup; `100ms` to `60s`, default `5s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub dns_timeout: Duration,
     /// The time for a connection; `100ms` to `60s`, default `5s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub connect_timeout: Duration,
     /// The time for a TLS handshake; `100ms` to `60s`, default `5s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub tls_timeout: Duration,
     /// The time from the connection to the head of the response; `100ms` to `60s`, default `60s`.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub first_byte_timeout: Duration,
     /// How many bytes of a response body are kept; 0 to 16 MiB, default 65536.
     pub response_limit_bytes: usize,
@@ -69,7 +69,8 @@ impl Default for EgressConfig {
 
 impl EgressConfig {
     /// Returns the options of the client these settings ask for.
-    pub(crate) fn options(&self) -> EgressOptions {
+    #[must_use]
+    pub fn options(&self) -> EgressOptions {
         EgressOptions {
             policy: Policy {
                 allow: self.allow.clone(),

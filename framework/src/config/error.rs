@@ -15,6 +15,14 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+    /// A variable of the environment has a value that its setting cannot have.
+    #[error("the variable `{variable}` cannot be used: {reason}")]
+    Variable {
+        /// The variable.
+        variable: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The file cannot be written.
     #[error("cannot write configuration file `{path}`: check the rights of its folder and the free space")]
     Write {

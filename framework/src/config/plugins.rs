@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Key of [`PluginsConfig::suspend_after_panics`]. No plugin of this id can have settings.
 const SUSPEND_AFTER_PANICS: &str = "suspend_after_panics";
@@ -51,6 +52,17 @@ impl<'de> Deserialize<'de> for PluginsConfig {
         }
 
         deserializer.deserialize_map(Section)
+    }
+}
+
+impl Serialize for PluginsConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1 + self.settings.len()))?;
+        map.serialize_entry(SUSPEND_AFTER_PANICS, &self.suspend_after_panics)?;
+        for (plugin, settings) in &self.settings {
+            map.serialize_entry(plugin, settings)?;
+        }
+        map.end()
     }
 }
 

@@ -9,6 +9,7 @@ use fluent_bundle::{FluentArgs, FluentValue};
 use unic_langid::LanguageIdentifier;
 
 use super::Problem;
+use super::entries::Sources;
 use super::source::{self, Source};
 
 /// How many digits after the point a text can ask for; the library repeats `0` without a limit.
@@ -52,6 +53,11 @@ impl Texts {
 
     pub(super) fn languages(&self) -> impl Iterator<Item = &LanguageIdentifier> + Clone {
         self.0.keys()
+    }
+
+    /// Returns the sources of exactly this language: the plugin's own, and the administrator's.
+    pub(super) fn sources(&self, language: &LanguageIdentifier) -> Sources<'_> {
+        self.0.get(language).map_or((&[], &[]), |texts| (&texts.own, &texts.overrides))
     }
 
     /// Returns a problem for each entry of `source` that the plugin already has in `language`.

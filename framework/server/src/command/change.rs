@@ -6,7 +6,7 @@ use super::keys::KeyCommand as SecretKeyCommand;
 use super::schedules::ScheduleCommand;
 use super::tasks::KeyCommand;
 use super::webhooks::WebhookCommand;
-use super::{Command, TaskCommand};
+use super::{Command, ConfigCommand, LanguageCommand, TaskCommand};
 
 /// A change as the audit log names it: what is done, and with what.
 pub(crate) type Named = (&'static str, String);
@@ -27,6 +27,13 @@ impl Command {
             Self::Key(SecretKeyCommand::ReEncrypt { .. }) => ("keys.re-encrypt", "keys of the secrets".to_owned()),
             Self::Task(command) => return of_task(command),
             Self::Schedule(command) => return of_schedule(command),
+            Self::Config(ConfigCommand::Check | ConfigCommand::Show { .. }) => return None,
+            Self::Config(ConfigCommand::Set { key, .. }) => ("config.set", format!("setting {key}")),
+            Self::Config(ConfigCommand::Unset { key }) => ("config.unset", format!("setting {key}")),
+            Self::Language(LanguageCommand::Override { plugin, language, key, .. }) => {
+                ("text.override", format!("text {key} of plugin {plugin} in {language}"))
+            }
+            Self::Language(LanguageCommand::List | LanguageCommand::Show { .. }) => return None,
         })
     }
 }

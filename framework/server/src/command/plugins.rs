@@ -18,9 +18,9 @@ use switchboard::{
 use super::change::Named;
 use super::tasks::{trigger_number, usage};
 use super::{Reply, failed, show};
-use crate::check;
 use crate::cli::{pairs, text_argument};
 use crate::exit::{CommandFailed, FAILED, MISSING, USAGE};
+use crate::{check, control};
 
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,7 +181,7 @@ fn stage(file: &Path, data: &Path, settings: &[String]) -> Result<PathBuf> {
     }
     let refused = |why: String| CommandFailed { code: USAGE, message: format!("`{}`: {why}", file.display()) };
     let (library, manifest) = switchboard::check::read(file).map_err(|refusal| refused(refusal.to_string()))?;
-    let config = Config::load(data).map_err(|error| failed(USAGE, &error))?;
+    let config = Config::load_with(data, control::variables()).map_err(|error| failed(USAGE, &error))?;
     let mut given = config.plugins.settings.get(&manifest.id).cloned().unwrap_or_default();
     given.extend(pairs("--set KEY=VALUE", settings)?);
     if let Some(deadly) = check::trial(&library, given)? {
