@@ -161,13 +161,13 @@ impl Default for DeferredConfig {
 }
 
 /// The section `[webhooks]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct WebhooksConfig {
     /// A webhook at which nothing has arrived for so long is disabled; `12h` to `365d`, default `5d`. Its owner is warned
     /// after half of it.
-    #[serde(deserialize_with = "duration::one")]
+    #[serde(deserialize_with = "duration::one", serialize_with = "duration::write_one")]
     pub disable_after: Duration,
     /// So many attempts must have failed as well; 1 to 1000000, default 10.
     pub disable_after_attempts: u32,
