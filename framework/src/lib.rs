@@ -39,6 +39,7 @@ mod deferred;
 mod dispatcher;
 pub mod egress;
 pub mod error;
+mod health;
 mod keys;
 pub mod language;
 mod live;
@@ -62,6 +63,7 @@ pub use bulks::{BulkError, Bulks};
 pub use defer::{DeferError, DeferOptions, DeferredTask};
 pub use deferred::{BreakerState, RecurrenceError, TaskOutcome};
 pub use dispatcher::{Broadcast, HandlerValue, Values};
+pub use health::{Check, Health};
 pub use keys::{Keys, SealingError, SecretKey};
 pub use metrics::{Counted, Histogram, MetricsReport};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
@@ -75,8 +77,8 @@ pub use switchboard::{
 };
 pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 pub use switchboard_plugin_api::{
-    API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FieldProblem, FormField, HandlerKind,
-    NotATriggerNumber, PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
+    API_VERSION, AccessLevel, Arguments, AuthMethod, ErrorKind, FieldFormat, FieldOption, FieldProblem, FormField,
+    HandlerKind, NotATriggerNumber, PluginError, PublicTask, TaskReply, Trigger, TriggerNumber,
 };
 pub use tasks::{KeyState, TaskError, TaskTrace, Tasks};
 pub use vault::{KEYS_VARIABLE, KeyError, VaultError};

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     attempts: Family<3>,
     attempt_seconds: Distribution,
     lag_seconds: Distribution,
+    first_byte_seconds: Distribution,
     /// By outcome of the last attempt.
     dead: Family<1>,
     /// By plugin.
@@ -46,6 +47,7 @@ impl Default for Metrics {
             attempts: Family::default(),
             attempt_seconds: Distribution::new(ATTEMPT_SECONDS),
             lag_seconds: Distribution::new(LAG_SECONDS),
+            first_byte_seconds: Distribution::new(LAG_SECONDS),
             dead: Family::default(),
             panics: Family::default(),
             bytes: Family::default(),
@@ -71,7 +73,11 @@ impl Metrics {
         self.attempts.add([plugin, mode, &written.outcome], 1);
         self.attempt_seconds.add(between(*started_at, written.ended_at));
         if let Some(accepted_at) = accepted_at {
-            self.lag_seconds.add(between(*accepted_at, *started_at));
+            let lag = between(*accepted_at, *started_at);
+            self.lag_seconds.add(lag);
+            if let Some(in_attempt) = first_byte(written) {
+                self.first_byte_seconds.add(lag + in_attempt);
+            }
         }
         if let Ending::Dead { .. } = ending {
             self.dead.add([&written.outcome], 1);
@@ -92,6 +98,16 @@ impl Metrics {
     pub(crate) fn announced(&self, known: bool) {
         self.events.add([if known { "known" } else { "accepted" }], 1);
     }
+}
+
+/// Returns how long after the start of an attempt the first byte of the receiver's answer came: that to the last request, with
+/// the requests before it, such as one for a token.
+fn first_byte(written: &AttemptResult) -> Option<Duration> {
+    let (last, before) = written.exchanges.split_last()?;
+    let timings = last.timings;
+    let phases = [timings.dns, timings.connect, timings.tls, Some(timings.first_byte?)];
+    let before = before.iter().filter_map(|exchange| exchange.timings.total);
+    Some(before.chain(phases.into_iter().flatten()).sum())
 }
 
 /// Returns the time between two points; none when the clock was set back.
@@ -141,6 +157,8 @@ pub struct MetricsReport {
     pub attempt_seconds: Histogram,
     /// How long tasks waited from their acceptance to the start of their first attempt.
     pub lag_seconds: Histogram,
+    /// How long deliveries took from their acceptance to the first byte of the receiver's answer to the first attempt.
+    pub first_byte_seconds: Histogram,
     /// Tasks that were given up, by outcome of their last attempt.
     pub dead: Vec<Counted<1>>,
     /// Panics of handlers, by plugin.
@@ -176,6 +194,7 @@ pub(crate) fn report(core: &Core) -> Result<MetricsReport, StoreError> {
         attempts: metrics.attempts.counted(),
         attempt_seconds: metrics.attempt_seconds.histogram(),
         lag_seconds: metrics.lag_seconds.histogram(),
+        first_byte_seconds: metrics.first_byte_seconds.histogram(),
         dead: metrics.dead.counted(),
         panics: metrics.panics.counted(),
         bytes: metrics.bytes.counted(),

@@ -297,7 +297,8 @@ impl Notification {
 
 /// A run that goes on.
 ///
-/// Dropping it without [`Run::finish`] commits what was announced and deferred all the same, and logs a warning.
+/// Dropping it without [`Run::finish`] or [`Run::discard`] commits what was announced and deferred all the same, and logs a
+/// warning.
 pub struct Run {
     state: Arc<RunState>,
     finished: bool,
@@ -473,6 +474,11 @@ impl Run {
         event.id = id;
         self.state.with_outbox(|outbox| outbox.announce(event));
         Ok(())
+    }
+
+    /// Ends the run without accepting what it announced or deferred. What its triggers have done stays done.
+    pub fn discard(mut self) {
+        self.finished = true;
     }
 
     /// Ends the run: fires 99994 and 99999, commits the announced events with their deliveries and what was

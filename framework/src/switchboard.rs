@@ -24,6 +24,7 @@ use crate::deferred::{self, Deferred};
 use crate::dispatcher::CHANNEL;
 use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
+use crate::health::{self, Health};
 use crate::keys::{self, Keys, SealingError};
 use crate::language::{self, LanguageError, Languages, SetTextError};
 use crate::live::{self, Live};
@@ -430,6 +431,21 @@ impl Switchboard {
     #[must_use]
     pub fn schedules(&self) -> Schedules<'_> {
         Schedules::new(&self.core)
+    }
+
+    /// Looks whether the host works: store, disk and workers. It may take two seconds when something does not.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        health::look(&self.core, &self.data)
+    }
+
+    /// Returns an event; `None` when there is none, or it was removed with its last task.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn event(&self, id: &store::EventId) -> Result<Option<store::Event>, StoreError> {
+        self.core.store.event(id)
     }
 
     /// Returns numbers about what the host does, for a monitoring system.

@@ -1,6 +1,7 @@
 //! End-to-end tests over the real binary and real plugin libraries. One program, so that it is linked once.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
+mod api;
 mod asynchronous;
 mod attempts;
 mod authoring;

@@ -7,6 +7,7 @@
 
 mod access;
 mod answer;
+mod api;
 mod assets;
 mod cx;
 mod dispatch;
@@ -38,6 +39,7 @@ pub(crate) struct App {
     limiter: limiter::Limiter,
     assets: assets::Assets,
     setup: setup::Setup,
+    rate: api::Rate,
 }
 
 impl App {
@@ -50,6 +52,7 @@ impl App {
             limiter: limiter::Limiter::default(),
             assets: assets::Assets::new(),
             setup: setup::Setup::default(),
+            rate: api::Rate::new(host.config().http.api_calls_per_second),
         }))
     }
 

@@ -2,11 +2,12 @@
 //! neither, and takes no notice of it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
 /// The section `[http]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpConfig {
@@ -18,6 +19,15 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Whether a proxy that speaks HTTPS stands before the server and sets `X-Forwarded-For`. Default false.
     pub behind_proxy: bool,
+    /// How often one caller of the HTTP API may call in a second; 1 to 1000000, default 1000.
+    pub api_calls_per_second: NonZeroU32,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        const CALLS: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+        Self { listen: None, hosts: Vec::new(), behind_proxy: false, api_calls_per_second: CALLS }
+    }
 }
 
 impl HttpConfig {

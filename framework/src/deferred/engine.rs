@@ -247,6 +247,13 @@ impl Deferred {
         answer.recv().unwrap_or_default()
     }
 
+    /// As [`Deferred::keys`]; `None` when the scheduler does not answer in time.
+    pub(crate) fn keys_within(&self, patience: Duration) -> Option<Vec<KeyView>> {
+        let (reply, answer) = bounded(1);
+        self.send(Message::Keys(reply));
+        answer.recv_timeout(patience).ok()
+    }
+
     /// Looks for handlers of tasks that had none.
     pub(crate) fn plugins_changed(&self) {
         self.send(Message::PluginsChanged);

@@ -142,7 +142,7 @@ fn refused(cx: &Cx, access: Access, method: &Method) -> Response {
 }
 
 /// The secrets with which a request says who it is from.
-struct Secrets {
+pub(super) struct Secrets {
     token: Option<String>,
     session: Option<String>,
     /// Whether a person asks, and not a page by itself.
@@ -150,7 +150,7 @@ struct Secrets {
 }
 
 impl Secrets {
-    fn of(app: &App, headers: &HeaderMap) -> Self {
+    pub(super) fn of(app: &App, headers: &HeaderMap) -> Self {
         Self {
             token: gate::bearer(headers).map(str::to_owned),
             session: cookie(headers, cookie_name(app)),
@@ -158,7 +158,7 @@ impl Secrets {
         }
     }
 
-    fn principal(&self, app: &App) -> Result<Option<Principal>, AccountsError> {
+    pub(super) fn principal(&self, app: &App) -> Result<Option<Principal>, AccountsError> {
         // A request with a token is from that token, whatever else it has.
         match (&self.token, &self.session) {
             (Some(token), _) => Ok(app.accounts.token(token)?.map(Principal::from)),

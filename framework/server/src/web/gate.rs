@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use switchboard::config::HttpConfig;
 
-use super::answer;
+use super::{answer, api};
 
 /// Nothing from elsewhere, no script or style in a page, no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -69,7 +69,10 @@ impl Gate {
                  [http] of switchboard.toml.\n",
             ));
         }
-        if matches!(*request.method(), Method::GET | Method::HEAD) || bearer(request.headers()).is_some() {
+        // Without a cookie nothing can be done in somebody's name; the API says itself who may not call it.
+        let nameless = api::is_its(request.uri().path()) && !request.headers().contains_key(header::COOKIE);
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if reads || nameless || bearer(request.headers()).is_some() {
             return None;
         }
         self.foreign(request.headers()).map(|why| answer::plain(StatusCode::FORBIDDEN, why))

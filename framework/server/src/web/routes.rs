@@ -12,7 +12,7 @@ use super::access::Access::{self, Administrate, Anyone, Operate, Own, OwnChange,
 use super::answer::{self, Posted, Problem};
 use super::cx::Cx;
 use super::pages::{account, health, overview, plugins, problem, setup, sign_in, triggers, webhooks};
-use super::{App, assets, dispatch};
+use super::{App, api, assets, dispatch};
 
 /// What answers the requests of a route.
 #[derive(Clone, Copy)]
@@ -41,7 +41,6 @@ const fn change(path: &'static str, access: Access, post: fn(&Cx) -> Result<Post
 /// All routes.
 pub(crate) static ROUTES: &[Route] = &[
     show("/livez", Anyone, health::alive),
-    show("/readyz", Anyone, health::ready),
     show("/assets/{file}", Anyone, assets::show),
     show("/setup", Anyone, setup::show),
     change("/setup", Anyone, setup::make),
@@ -92,6 +91,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         answer::plain(StatusCode::METHOD_NOT_ALLOWED, "This address is not used like this: go back and use the page.\n")
     };
     router
+        .merge(api::router())
         .method_not_allowed_fallback(wrong_method)
         .fallback(|State(app): State<Arc<App>>, request: Request| dispatch::answer(app, &NOTHING, request))
 }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_service::Service;
 
-use super::{App, gate, routes};
+use super::{App, api, gate, routes};
 
 /// Most connections at a time; the others wait to be accepted.
 const MOST_CONNECTIONS: usize = 512;
@@ -88,6 +88,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let answer = match app.gate.refuse(&request) {
+        Some(refusal) if api::is_its(request.uri().path()) => api::refusal(refusal.status()),
         Some(refusal) => refusal,
         None => next.run(request).await,
     };

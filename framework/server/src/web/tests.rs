@@ -15,7 +15,6 @@ use crate::accounts::{NewToken, NewUser, Role};
 /// nobody. `x` may.
 const TABLE: &str = "
 GET  /livez                            x x x x x x
-GET  /readyz                           x x x x x x
 GET  /assets/{file}                    x x x x x x
 GET  /setup                            x x x x x x
 POST /setup                            x x x x x x

@@ -10,11 +10,3 @@ use super::answer::{Problem, plain};
 pub(crate) fn alive(_cx: &Cx) -> Result<Response, Problem> {
     Ok(plain(StatusCode::OK, "ok\n"))
 }
-
-/// Says whether the store answers.
-pub(crate) fn ready(cx: &Cx) -> Result<Response, Problem> {
-    Ok(match cx.host().tasks().counts() {
-        Ok(_) => plain(StatusCode::OK, "ok\n"),
-        Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
-    })
-}

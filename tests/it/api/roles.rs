@@ -1,0 +1,213 @@
+//! Who may do what: every operation with every kind of caller, and ids that are no ids.
+
+use serde_json::{Value, json};
+use switchboard_tests::{Client, Receiver, Site};
+
+use super::{add_webhook, served};
+
+/// An operation of the document.
+struct Operation {
+    method: String,
+    path: String,
+    scopes: Vec<String>,
+}
+
+fn operations(client: &Client) -> Vec<Operation> {
+    let document = client.get("/openapi.json").is(200).json();
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| -> Vec<Operation> {
+        let item = item.as_object().unwrap();
+        let operation = |(method, operation): (&String, &Value)| Operation {
+            method: method.to_uppercase(),
+            path: path.clone(),
+            scopes: serde_json::from_value(operation["security"][0]["token"].clone()).unwrap_or_default(),
+        };
+        item.iter().filter(|(key, _)| !["parameters", "summary"].contains(&key.as_str())).map(operation).collect()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// Makes a path out of a pattern, with the same text for every part that varies.
+fn filled(pattern: &str, with: &str) -> String {
+    let parts = pattern.split('/').map(|part| if part.starts_with('{') { with } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Who may do what, apart from the code: lowest role, and whether a token that is limited to one owner will do.
+const TABLE: &[(&str, &str, &str, bool)] = &[
+    ("POST", "/events", "operator", true),
+    ("POST", "/events/batch", "operator", true),
+    ("GET", "/events/{id}", "read-only", true),
+    ("GET", "/event-names", "read-only", true),
+    ("GET", "/webhooks", "read-only", true),
+    ("POST", "/webhooks", "operator", true),
+    ("GET", "/webhooks/{id}", "read-only", true),
+    ("PATCH", "/webhooks/{id}", "operator", true),
+    ("DELETE", "/webhooks/{id}", "operator", true),
+    ("POST", "/webhooks/{id}/rotate-secret", "operator", true),
+    ("POST", "/webhooks/{id}/enable", "operator", true),
+    ("POST", "/webhooks/{id}/disable", "operator", true),
+    ("GET", "/deliveries", "read-only", true),
+    ("GET", "/deliveries/{id}", "read-only", true),
+    ("POST", "/deliveries/{id}/replay", "operator", true),
+    ("GET", "/auth-methods", "read-only", true),
+    ("GET", "/tasks", "read-only", true),
+    ("GET", "/tasks/counts", "read-only", false),
+    ("GET", "/tasks/{id}", "read-only", true),
+    ("POST", "/tasks/{id}/retry", "operator", true),
+    ("POST", "/tasks/{id}/cancel", "operator", true),
+    ("POST", "/tasks/{id}/replay", "operator", true),
+    ("GET", "/plugins", "read-only", false),
+    ("POST", "/plugins/rescan", "administrator", false),
+    ("POST", "/plugins/{id}/resume", "operator", false),
+    ("GET", "/triggers", "read-only", false),
+    ("POST", "/triggers/{number}/fire", "administrator", false),
+    ("GET", "/logs", "read-only", false),
+    ("GET", "/log-records", "read-only", false),
+];
+
+#[test]
+fn every_operation_asks_for_what_the_table_says() {
+    let (_site, _serving, client) = served(&[]);
+    let mut documented: Vec<_> =
+        operations(&client).iter().map(|op| format!("{} {} {}", op.method, op.path, op.scopes.join(" "))).collect();
+    let mut expected: Vec<_> = TABLE
+        .iter()
+        .map(|(method, path, role, owner)| format!("{method} {path} {role}{}", if *owner { "" } else { " whole-site" }))
+        .collect();
+    documented.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(documented, expected);
+}
+
+#[test]
+fn every_operation_lets_in_whom_the_table_names_and_nobody_else() {
+    let (site, serving, _client) = served(&[]);
+    let ranks = ["read-only", "operator", "administrator"];
+    let rank = |role: &str| ranks.iter().position(|one| *one == role).unwrap();
+    let nobody = Client::at(&serving.address);
+    let mut callers: Vec<(usize, bool, Client)> = Vec::new();
+    for role in ranks {
+        callers.push((rank(role), true, Client::with_token(&site, &serving.address, role, None)));
+        if role != "administrator" {
+            callers.push((rank(role), false, Client::with_token(&site, &serving.address, role, Some(62))));
+        }
+    }
+    for (method, path, role, of_owner) in TABLE {
+        // An id that there is not: who may ask is told so, and nothing is changed.
+        let path = filled(path, "9999999");
+        let body = matches!(*method, "POST" | "PATCH").then(|| json!({}));
+        let call = |client: &Client| client.call(method, &path, body.as_ref()).status;
+        assert_eq!(call(&nobody), 401, "{method} {path} without a token");
+        for (level, whole_site, client) in &callers {
+            let may = *level >= rank(role) && (*whole_site || *of_owner);
+            let status = call(client);
+            // A list of tasks or deliveries of all owners is forbidden to a caller with one, who may list those of a webhook.
+            let narrowed = *method == "GET" && ["/tasks", "/deliveries"].contains(&path.as_str()) && !whole_site;
+            assert_eq!(
+                status == 403,
+                !may || narrowed,
+                "{method} {path}: {status} for level {level}, whole site {whole_site}"
+            );
+            assert!(status != 401 && status < 500, "{method} {path}: {status}");
+        }
+    }
+    let wrong = nobody.send("GET", "/api/v1/webhooks", &[("authorization", "Bearer swb_0000")], b"");
+    wrong.is_problem(401, "unauthorized");
+    assert_eq!(wrong.header("www-authenticate"), "Bearer");
+}
+
+#[test]
+fn an_owner_neither_sees_nor_changes_what_belongs_to_another_or_to_the_site() {
+    let (site, serving, everything) = served(&["webhook_none"]);
+    let receiver = Receiver::friendly();
+    let [own, other, of_site] = [62, 7, 0].map(|owner| add_webhook(&everything, owner, &receiver.url("/hook")));
+    let event = json!({ "event": "booking_added", "owner": 7 });
+    let event = everything.post("/events", &event).is(201).json();
+    let client = Client::with_token(&site, &serving.address, "operator", Some(62));
+    let seen: Vec<Value> =
+        client.get("/webhooks").json()["items"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(seen, [json!(own)]);
+    assert_eq!(client.get("/webhooks?owner=7").json()["items"], json!([]));
+    client.get(&format!("/webhooks/{own}")).is(200);
+    for id in [other, of_site] {
+        client.get(&format!("/webhooks/{id}")).is_problem(404, "not_found");
+        client.call("DELETE", &format!("/webhooks/{id}"), None).is_problem(404, "not_found");
+        client.post(&format!("/webhooks/{id}/disable"), &json!({})).is_problem(404, "not_found");
+        client.get(&format!("/tasks?webhook={id}")).is_problem(404, "not_found");
+        client.get(&format!("/deliveries?webhook={id}")).is_problem(404, "not_found");
+    }
+    client.get(&format!("/events/{}", event["id"].as_str().unwrap())).is_problem(404, "not_found");
+    for task in event["tasks"].as_array().unwrap() {
+        client.get(&format!("/tasks/{}", task["task"])).is_problem(404, "not_found");
+        client.post(&format!("/tasks/{}/replay", task["task"]), &json!({})).is_problem(404, "not_found");
+    }
+    client.post("/events", &json!({ "event": "booking_added", "owner": 7 })).is_problem(403, "forbidden");
+    let webhook = json!({ "owner": 0, "url": receiver.url("/hook"), "method": "none" });
+    client.post("/webhooks", &webhook).is_problem(403, "forbidden");
+    let tasks = client.get(&format!("/tasks?webhook={own}")).is(200).json();
+    assert_eq!(tasks["items"], json!([]));
+}
+
+#[test]
+fn ids_that_lead_elsewhere_are_refused_in_every_route() {
+    let (_site, _serving, client) = served(&[]);
+    let long = "1".repeat(10 << 10);
+    let tricks = [
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e",
+        "%2e%2e%2f",
+        "..%5c..%5cwindows",
+        "%2fetc%2fpasswd",
+        "%00",
+        "1%00",
+        "Webhooks",
+        "Webhooks.application.log",
+        "-1",
+        "99999999999999999999",
+        "%ff%fe",
+        "%",
+        &long,
+    ];
+    let operations = operations(&client);
+    for operation in operations.iter().filter(|operation| operation.path.contains('{')) {
+        for trick in tricks {
+            let path = filled(&operation.path, trick);
+            let body = matches!(operation.method.as_str(), "POST" | "PATCH").then(|| json!({}));
+            let answer = client.call(&operation.method, &path, body.as_ref());
+            assert!([400, 404, 414, 422].contains(&answer.status), "{} {path:.80}: {answer:?}", operation.method);
+            assert_eq!(answer.header("content-type"), "application/problem+json", "{} {path:.80}", operation.method);
+            assert!(!answer.body.contains("root:"), "{answer:?}");
+        }
+    }
+    for target in
+        ["/api/v1/../../etc/passwd", "/api/v1/logs/../../../etc/passwd", "/api/v1//", "/api/v1/logs/%2e%2e/records"]
+    {
+        client.send("GET", target, &[], b"").is(404);
+    }
+}
+
+#[test]
+fn a_link_among_the_logs_is_not_followed() {
+    let site = Site::new();
+    let serving = site.serve();
+    let client = Client::with_token(&site, &serving.address, "administrator", None);
+    std::os::unix::fs::symlink("/etc/passwd", site.path().join("logs/Secret.application.log")).unwrap();
+    let logs = client.get("/logs").is(200).json();
+    let channels: Vec<_> = logs.as_array().unwrap().iter().map(|log| log["channel"].as_str().unwrap()).collect();
+    assert!(!channels.contains(&"Secret"), "{channels:?}");
+    for log in logs.as_array().unwrap() {
+        let records = client.get(&format!("/log-records?limit=5&log={}", log["id"].as_str().unwrap())).is(200).json();
+        assert!(records.as_array().unwrap().iter().all(|record| record["channel"] == log["channel"]), "{records}");
+    }
+    for trick in [
+        "Secret",
+        "../Secret.application.log",
+        "..%2f..%2fetc%2fpasswd",
+        "%2fetc%2fpasswd",
+        "%00",
+        "Webhooks.application.log",
+    ] {
+        client.get(&format!("/log-records?log={trick}")).is_problem(404, "not_found");
+    }
+}
