@@ -53,16 +53,17 @@ fn say(line: &str) {
 }
 
 /// The handler of every task.
-#[derive(Default)]
 struct Work {
-    /// Tasks that have failed here. They do not fail again, so that no key is held by its breaker for minutes.
+    /// Whether tasks fail that are to fail now and then. Where only what is left is run, those have come together, and
+    /// would fail one after the other until their key is held by its breaker.
+    fails: bool,
+    /// Those that have failed here, which do not fail again, for the same reason.
     failed: Mutex<HashSet<u64>>,
 }
 
 impl Work {
-    /// Returns whether a task that is to fail now and then fails now.
     fn fails(&self, number: u64) -> bool {
-        fastrand::u8(0..10) < 6 && self.failed.lock().unwrap().insert(number)
+        self.fails && fastrand::u8(0..10) < 5 && self.failed.lock().unwrap().insert(number)
     }
 }
 
@@ -81,9 +82,9 @@ impl BuiltIn for Work {
     }
 }
 
-fn open(folder: &Path) -> Arc<Switchboard> {
-    let host =
-        Switchboard::builder(folder).watch(false).built_in(NUMBER, "work", Arc::new(Work::default())).open().unwrap();
+fn open(folder: &Path, fails: bool) -> Arc<Switchboard> {
+    let work = Arc::new(Work { fails, failed: Mutex::default() });
+    let host = Switchboard::builder(folder).watch(false).built_in(NUMBER, "work", work).open().unwrap();
     say("R");
     let outcomes = host.tasks().subscribe();
     std::thread::spawn(move || outcomes.iter().for_each(|outcome| say(&format!("D {} {}", outcome.id, outcome.state))));
@@ -92,7 +93,7 @@ fn open(folder: &Path) -> Arc<Switchboard> {
 
 /// Accepts and runs tasks until it is killed or its standard input is closed.
 fn work(folder: &Path, seed: u64, first: u64) {
-    let host = open(folder);
+    let host = open(folder, true);
     for producer in 0..PRODUCERS {
         let host = Arc::clone(&host);
         std::thread::spawn(move || produce(&host, seed + producer, first + producer * TASKS));
@@ -131,7 +132,7 @@ fn produce(host: &Switchboard, seed: u64, first: u64) {
 
 /// Runs what is left to its end.
 fn drain(folder: &Path) {
-    let host = open(folder);
+    let host = open(folder, false);
     let left = |counts: TaskCounts| counts.ready + counts.running + counts.waiting;
     while left(host.tasks().counts().unwrap()) > 0 {
         std::thread::park_timeout(Duration::from_millis(10));

@@ -234,6 +234,10 @@ fn rounds_on_a_site(count: u64, seed: u64) -> (u64, u64) {
             continue;
         }
         let store = SqliteStore::open_to_read(&path).unwrap();
+        if witness.acknowledged.is_empty() && store.task_counts().is_err() {
+            // Killed before it had made its tables.
+            continue;
+        }
         witness.look(&store);
         if number % 25 == 0 {
             assert_eq!(store.check().unwrap(), Vec::<String>::new(), "round {number}");

@@ -4,8 +4,13 @@
 //! *spills*: its later tasks stay in the store, and their lane is noted here. When the scheduler has nearly done what it
 //! holds of a key, the key's lanes are hungry, and the next claim brings more of each. Lanes without a handler wait for a
 //! plugin.
+//!
+//! There is one note for each lane of the store, however many tasks it has: about 350 bytes and its names twice.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
 
 use crate::store::Lane;
 
@@ -27,9 +32,10 @@ enum Place {
 /// The lanes that have tasks in the store which nobody holds.
 #[derive(Default)]
 pub(super) struct Paging {
-    spilled: HashMap<Lane, Place>,
-    by_key: HashMap<String, Vec<Lane>>,
-    hungry: VecDeque<Lane>,
+    spilled: HashMap<Arc<Lane>, Place>,
+    /// The lanes of each key; nearly all have one.
+    by_key: HashMap<String, SmallVec<[Arc<Lane>; 1]>>,
+    hungry: VecDeque<Arc<Lane>>,
     claiming: usize,
 }
 
@@ -38,11 +44,15 @@ impl Paging {
     pub(super) fn spill(&mut self, lane: Lane, fed: bool) {
         match self.spilled.get_mut(&lane) {
             Some(Place::Claiming { more, .. }) => *more = true,
-            Some(Place::Fed) if !fed => self.feed(&lane),
+            Some(Place::Fed) if !fed => self.feed(&Arc::new(lane)),
             Some(_) => {}
             None => {
-                self.by_key.entry(lane.key.clone()).or_default().push(lane.clone());
-                self.spilled.insert(lane.clone(), Place::Fed);
+                let lane = Arc::new(lane);
+                match self.by_key.get_mut(&lane.key) {
+                    Some(lanes) => lanes.push(Arc::clone(&lane)),
+                    None => drop(self.by_key.insert(lane.key.clone(), smallvec![Arc::clone(&lane)])),
+                }
+                self.spilled.insert(Arc::clone(&lane), Place::Fed);
                 if !fed {
                     self.feed(&lane);
                 }
@@ -50,12 +60,12 @@ impl Paging {
         }
     }
 
-    fn feed(&mut self, lane: &Lane) {
+    fn feed(&mut self, lane: &Arc<Lane>) {
         if let Some(place) = self.spilled.get_mut(lane)
             && *place == Place::Fed
         {
             *place = Place::Hungry;
-            self.hungry.push_back(lane.clone());
+            self.hungry.push_back(Arc::clone(lane));
         }
     }
 
@@ -71,7 +81,7 @@ impl Paging {
 
     /// Returns the lanes that a claim would bring next.
     pub(super) fn hungry(&self) -> impl Iterator<Item = &Lane> {
-        self.hungry.iter().take(LANES_PER_CLAIM)
+        self.hungry.iter().take(LANES_PER_CLAIM).map(Arc::as_ref)
     }
 
     /// Returns whether the store has tasks of a key, so that new ones go behind them.
@@ -91,7 +101,7 @@ impl Paging {
             let Some(place) = self.spilled.get_mut(&lane) else { continue };
             if has_handler(&lane) {
                 *place = Place::Claiming { more: false, again: false };
-                lanes.push(lane);
+                lanes.push(Lane::clone(&lane));
             } else {
                 *place = Place::Homeless;
             }
@@ -111,9 +121,11 @@ impl Paging {
         if !more && !came {
             return self.forget(lane);
         }
-        self.spilled.insert(lane.clone(), Place::Fed);
+        let lane = Arc::new(lane.clone());
+        // The key of an entry that is there stays.
+        self.spilled.insert(Arc::clone(&lane), Place::Fed);
         if !fed || again {
-            self.feed(lane);
+            self.feed(&lane);
         }
         None
     }
@@ -128,7 +140,7 @@ impl Paging {
     fn forget(&mut self, lane: &Lane) -> Option<String> {
         self.spilled.remove(lane);
         let lanes = self.by_key.get_mut(&lane.key)?;
-        lanes.retain(|other| other != lane);
+        lanes.retain(|other| **other != *lane);
         if !lanes.is_empty() {
             return None;
         }
@@ -138,11 +150,11 @@ impl Paging {
 
     /// Gives lanes without a handler another chance: the plugins have changed.
     pub(super) fn rehome(&mut self) {
-        let homeless: HashSet<Lane> =
-            self.spilled.iter().filter(|(_, place)| **place == Place::Homeless).map(|(lane, _)| lane.clone()).collect();
-        for lane in homeless {
-            self.spilled.insert(lane.clone(), Place::Fed);
-            self.feed(&lane);
+        for (lane, place) in &mut self.spilled {
+            if *place == Place::Homeless {
+                *place = Place::Hungry;
+                self.hungry.push_back(Arc::clone(lane));
+            }
         }
     }
 }
@@ -170,6 +182,41 @@ mod tests {
         assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
         assert_eq!(paging.claimed(&lane("a"), false, true), Some("a".into()));
         assert!(!paging.has("a"));
+    }
+
+    /// Bytes that are kept for the lanes, as the containers ask for them.
+    fn bytes(paging: &Paging) -> usize {
+        // One more byte for each place of a table, and the two counters of an `Arc`.
+        let table = |capacity: usize, entry: usize| (capacity * 8 / 7).next_power_of_two() * (entry + 1);
+        let lanes =
+            paging.spilled.keys().map(|lane| 16 + size_of::<Lane>() + lane.name.capacity() + lane.key.capacity());
+        let keys = paging.by_key.iter().map(|(key, lanes)| {
+            key.capacity() + if lanes.spilled() { lanes.capacity() * size_of::<Arc<Lane>>() } else { 0 }
+        });
+        table(paging.spilled.capacity(), size_of::<(Arc<Lane>, Place)>())
+            + table(paging.by_key.capacity(), size_of::<(String, SmallVec<[Arc<Lane>; 1]>)>())
+            + paging.hungry.capacity() * size_of::<Arc<Lane>>()
+            + lanes.chain(keys).sum::<usize>()
+    }
+
+    #[test]
+    fn a_lane_is_remembered_in_few_bytes_and_forgotten_with_its_tasks() {
+        const LANES: usize = 50_000;
+        let mut paging = Paging::default();
+        let named = |number: usize| lane(&format!("guest_house:{number:08}"));
+        for number in 0..LANES {
+            paging.spill(named(number), false);
+            // However often it is told.
+            paging.spill(named(number), false);
+        }
+        let names = 2 * named(0).key.len() + named(0).name.len();
+        assert!(bytes(&paging) < LANES * (350 + names), "{} bytes for each", bytes(&paging) / LANES);
+        while let lanes = paging.next_claim(LANES, |_| true)
+            && !lanes.is_empty()
+        {
+            lanes.iter().for_each(|lane| drop(paging.claimed(lane, false, true)));
+        }
+        assert_eq!((paging.spilled.len(), paging.by_key.len(), paging.hungry.len()), (0, 0, 0));
     }
 
     #[test]

@@ -327,11 +327,15 @@ fn set_pragmas(connection: &Connection) -> rusqlite::Result<()> {
 fn set_up(connection: &mut Connection) -> Result<(), SetUpError> {
     set_pragmas(connection)?;
     let version = version(connection)?;
-    for (migration, version) in MIGRATIONS.iter().zip(1_i64..).skip(usize::try_from(version).unwrap_or(0)) {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
+    if version >= known_version() {
+        return Ok(());
     }
-    Ok(())
+    // In one commit, so that a start that is killed leaves the old version or the new one and none between them, which
+    // nobody could read.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", known_version())?;
+    Ok(transaction.commit()?)
 }

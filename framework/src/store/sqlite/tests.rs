@@ -53,6 +53,34 @@ fn what_was_accepted_is_there_after_reopening() {
 }
 
 #[test]
+fn a_lane_whose_first_tasks_are_damaged_gives_those_behind_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    for ordered in [false, true] {
+        let task = crate::store::NewTask {
+            number: 21_500,
+            name: "n".into(),
+            key: format!("ordered {ordered}"),
+            ordered,
+            ..Default::default()
+        };
+        let lane = Lane { number: task.number, name: task.name.clone(), key: task.key.clone() };
+        let accepted = store.accept(Acceptance { events: Vec::new(), tasks: vec![task; 6] }).wait().unwrap();
+        let ids: Vec<TaskId> = accepted.iter().map(|task| task.head.id).collect();
+        // More of them than one claim looks at, or the lane would be taken for one that waits for its ordered key.
+        let damage = "UPDATE task SET attempts = -1 WHERE id BETWEEN ? AND ?";
+        let database = Connection::open(folder.path().join("switchboard.db")).unwrap();
+        database.execute(damage, (ids[0].0, ids[4].0)).unwrap();
+        let claimed = store.claim(vec![lane], 2).wait().unwrap().remove(0);
+        assert_eq!((claimed.heads.len(), claimed.heads[0].id, claimed.more), (1, ids[5], false), "ordered: {ordered}");
+        let reason = |id: TaskId| -> String {
+            database.query_row("SELECT reason FROM task WHERE id = ? AND state = 4", [id.0], |row| row.get(0)).unwrap()
+        };
+        assert!(ids[..5].iter().all(|id| reason(*id).starts_with("corrupt: ")));
+    }
+}
+
+#[test]
 fn a_receipt_can_be_waited_for_on_a_thread_of_a_runtime() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
