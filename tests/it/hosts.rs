@@ -48,6 +48,13 @@ fn site(database: &Database, plugins: &[&str], more: &str) -> Site {
     site
 }
 
+/// Gives a host the keys of another one, which every host of a store needs.
+fn share_keys(from: &Site, to: &Site) {
+    let file = |site: &Site| site.path().join("keys").join("secrets.keys");
+    std::fs::create_dir_all(to.path().join("keys")).unwrap();
+    std::fs::copy(file(from), file(to)).unwrap();
+}
+
 fn store(database: &Database) -> Arc<dyn Store> {
     open_to_read(&StoreConfig::at(database.store(LEASE_MS)), Path::new("/")).unwrap()
 }
@@ -86,6 +93,7 @@ fn of_three_hosts_one_is_killed_and_the_others_deliver_what_it_had() {
     for webhook in 0..6 {
         sites[0].add_webhook(62, &receiver.url(&webhook.to_string()), "none", &[]);
     }
+    sites[1..].iter().for_each(|other| share_keys(&sites[0], other));
     announce(&sites[0], 40);
     let mut hosts: Vec<Serving> = sites.iter().map(Site::serve).collect();
     wait_until("each of the hosts is at work", || holders(&database, "WHERE task.state = 1").len() == 3);
@@ -171,7 +179,9 @@ fn hosts_that_are_killed_in_turn_lose_nothing_and_repeat_nothing_without_a_recor
     let mut first = 0;
     let mut start = |host: usize| {
         first += 100;
-        CrashHost::start(CrashHost::command(crash_host(), folders[host].path(), "work", seed >> 8, first))
+        let mut command = CrashHost::command(crash_host(), folders[host].path(), "work", seed >> 8, first);
+        command.env("SWITCHBOARD_SECRET_KEYS", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=");
+        CrashHost::start(command)
     };
     let mut hosts: Vec<CrashHost> = (0..3).map(&mut start).collect();
     let mut witness = Witness::default();
@@ -219,7 +229,9 @@ fn hosts_that_are_killed_in_turn_lose_nothing_and_repeat_nothing_without_a_recor
 fn a_host_takes_only_tasks_whose_handler_it_has() {
     let Some(database) = Database::fresh() else { return };
     let (inside, probe) = (site(&database, &["fixture_inside"], ""), site(&database, &["fixture_probe"], ""));
-    let (_serving, other) = (inside.serve(), probe.serve());
+    let _serving = inside.serve();
+    share_keys(&inside, &probe);
+    let other = probe.serve();
     let file = inside.path().join("file");
     // Each is accepted by the host that cannot run it.
     let defer = |site: &Site, number: &str, name: &str, payload: &str| {
@@ -305,6 +317,7 @@ fn a_store_moves_to_a_server_and_back_with_all_that_is_in_it() {
     let first = work(&from);
     let exports = TempDir::new().unwrap();
     let move_on = |from: &Site, to: &Site, name: &str| {
+        share_keys(from, to);
         let file = exports.path().join(name).to_str().unwrap().to_owned();
         drop(from.run(&["store", "export", &file]).ok());
         drop(to.run(&["store", "import", &file]).ok());
