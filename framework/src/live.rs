@@ -62,20 +62,12 @@ impl Live {
 
 /// Reads the file again, lets hold what can change while the host runs, and returns the sections that hold only after a
 /// restart.
-pub(crate) fn reload(core: &Core) -> Result<Vec<&'static str>, ConfigError> {
+pub(crate) fn reload(core: &Core) -> Result<Vec<String>, ConfigError> {
     let Some(folder) = core.live.folder() else { return Ok(Vec::new()) };
     let new = Config::load_with(folder, core.live.environment.iter().cloned())?;
     let old = core.live.config();
     let started = &core.config;
-    let mut later = Vec::new();
-    let mut note = |section, differs: bool| later.extend(differs.then_some(section));
-    note("egress", new.egress != started.egress);
-    note("deferred", new.deferred != started.deferred);
-    note("retention", new.retention != started.retention);
-    note("loading", new.loading != started.loading);
-    note("languages", new.languages != started.languages);
-    note("http", new.http != started.http);
-    note("plugins", new.plugins.suspend_after_panics != started.plugins.suspend_after_panics);
+    let later = sections_that_differ(started, &new);
     if new.log != old.log {
         core.log.set_level(new.log.effective_level());
         core.log.set_rotation(new.log.rotation());
@@ -91,6 +83,24 @@ pub(crate) fn reload(core: &Core) -> Result<Vec<&'static str>, ConfigError> {
     }
     core.live.config.store(Arc::new(new));
     Ok(later)
+}
+
+/// Returns the sections, besides those that change while a host runs, in which two configurations differ. Where the store is
+/// may be the application's affair, so it is left out.
+fn sections_that_differ(started: &Config, new: &Config) -> Vec<String> {
+    let sections = |config: &Config| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(mut sections)) => {
+            let plugins = serde_json::json!(config.plugins.suspend_after_panics);
+            sections.insert("plugins".to_owned(), plugins);
+            sections
+        }
+        _ => serde_json::Map::new(),
+    };
+    let (started, new) = (sections(started), sections(new));
+    let later = new
+        .into_iter()
+        .filter(|(section, value)| !matches!(section.as_str(), "log" | "store") && started.get(section) != Some(value));
+    later.map(|(section, _)| section).collect()
 }
 
 /// Reads the file again because somebody has changed it. What is wrong with it is logged; what held before goes on.

@@ -341,7 +341,7 @@ impl Switchboard {
     /// # Errors
     ///
     /// When the file cannot be used; what held before goes on.
-    pub fn reload_config(&self) -> Result<Vec<&'static str>, ConfigError> {
+    pub fn reload_config(&self) -> Result<Vec<String>, ConfigError> {
         let later = live::reload(&self.core)?;
         self.plugins.lock().set_log_level(self.core.log.level());
         Ok(later)

@@ -100,13 +100,13 @@ fn change_file(data: &Path, command: &ConfigCommand) -> Result<()> {
     edit.save().map(drop).map_err(coded)
 }
 
-fn changed(command: &ConfigCommand, later: &[&str]) -> Result<Reply> {
+fn changed(command: &ConfigCommand, later: &[String]) -> Result<Reply> {
     let (key, value, mut text) = match command {
         ConfigCommand::Set { key, value } => (key, Value::from(value.as_str()), format!("{key} is set")),
         ConfigCommand::Unset { key } => (key, Value::Null, format!("{key} has its default")),
         ConfigCommand::Check | ConfigCommand::Show { .. } => return Reply::new(Value::Null, ""),
     };
-    let restart = later.iter().any(|section| key.split('.').next() == Some(section));
+    let restart = later.iter().any(|section| key.split('.').next() == Some(section.as_str()));
     if restart {
         text += "; it holds after a restart of the host";
     }
