@@ -162,7 +162,7 @@ fn an_event_and_its_tasks_are_shown_for_programs() {
     let receiver = Receiver::friendly();
     let (site, id) = site_with_webhook(&receiver.url("hook"));
     let emitted = site.json(&["emit", "booking_added", "--owner", "62", "--data", r#"{"property_uid":7}"#, "--wait"]);
-    check_members(&emitted, &["event_id", "tasks", "immediate"]);
+    check_members(&emitted, &["event_id", "known", "tasks", "immediate"]);
     assert_eq!(emitted["immediate"], json!([]));
     let task = &emitted["tasks"][0];
     assert_eq!((&task["state"], task["webhook"].to_string()), (&json!("done"), id.clone()));
