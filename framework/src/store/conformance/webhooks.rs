@@ -61,6 +61,11 @@ fn webhooks_for(store: &dyn Store) {
     assert_eq!(ids(62), [site.id, mine.id]);
     assert_eq!(ids(63), [site.id, other.id]);
     assert_eq!(ids(0), [site.id]);
+    // Whoever has heard of a change sees it.
+    let removed = add(store, 62);
+    assert_eq!(ids(62), [site.id, mine.id, removed.id]);
+    assert!(store.remove_webhook(removed.id, Timestamp(3)).wait().unwrap());
+    assert_eq!(ids(62), [site.id, mine.id]);
     assert_eq!(store.webhook(mine.id).unwrap().unwrap(), mine);
     assert_eq!(mine.secrets, webhook(62).secrets);
     assert!(!format!("{mine:?}").contains("p&<>"));

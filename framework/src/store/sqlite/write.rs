@@ -180,12 +180,17 @@ pub(super) fn unhold(connection: &Connection, tasks: &[TaskId]) -> Result<(), St
 }
 
 pub(super) fn unhold_all(connection: &Connection) -> Result<(), StoreError> {
-    execute(connection, "UPDATE task SET holder = NULL WHERE holder IS NOT NULL AND state IN (0, 2)", []).map(drop)
+    execute(
+        connection,
+        "UPDATE task INDEXED BY task_held SET holder = NULL WHERE holder IS NOT NULL AND state IN (0, 2)",
+        [],
+    )
+    .map(drop)
 }
 
 pub(super) fn promote(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Lane>, StoreError> {
     let Some(state) = TaskState::Waiting.after(Move::Due) else { return Ok(Vec::new()) };
-    let sql = "UPDATE task SET state = ? WHERE id IN (SELECT id FROM task
+    let sql = "UPDATE task SET state = ? WHERE id IN (SELECT id FROM task INDEXED BY task_due
                WHERE state = 2 AND holder IS NULL AND run_at <= ? ORDER BY run_at LIMIT ?) RETURNING number, name, key";
     let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
     let read = |row: &rusqlite::Row<'_>| Ok(Lane { number: row.get(0)?, name: row.get(1)?, key: row.get(2)? });
