@@ -2,8 +2,8 @@
 //! bare thread that accepts, claims and ends them in the same tables with the same sync.
 //!
 //! `cargo bench -p switchboard-tests --bench deferred` prints a table; numbers of producers may follow. With `--peers` it
-//! builds another queue and compares with that instead, and with `--postgres` it measures on the server that
-//! `SWITCHBOARD_TEST_POSTGRES` names. With `--check` the exit code says whether every target is met. What is measured and
+//! builds another queue and compares with that instead, and with `--postgres` it measures on a private server, or on the one
+//! that `SWITCHBOARD_TEST_POSTGRES` names. With `--check` the exit code says whether every target is met. What is measured and
 //! why is in `docs/performance.md`.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends")]
 
@@ -48,8 +48,9 @@ fn on_sqlite(site: &Site, probe: &mut SyncProbe) -> Vec<Line> {
 }
 
 fn on_postgres(site: &Site, probe: &mut SyncProbe) -> Vec<Line> {
-    let Some(url) = switchboard_test_postgres::url() else { return Vec::new() };
+    // Before a private server is started, which then has the same priority.
     bench::real_time();
+    let Some(url) = switchboard_test_postgres::url() else { return Vec::new() };
     let store = |schema: &str| {
         bare_postgres::empty(url, schema);
         Some(StoreConfig::at(format!("{url}?schema={schema}")))

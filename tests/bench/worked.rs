@@ -1,7 +1,9 @@
 //! A host that works on tasks whose handler does nothing, and who counts their ends.
+#![allow(dead_code, clippy::allow_attributes, reason = "each bench uses a part of it")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use switchboard::config::StoreConfig;
 use switchboard::store::TaskState;
@@ -46,15 +48,21 @@ impl Worked {
         produced("ours", producers, || || self.accept(), all_are_done)
     }
 
+    /// Returns how many tasks for tomorrow are accepted in a second.
+    pub(crate) fn accepted(&self, producers: usize) -> f64 {
+        let tomorrow = DeferOptions::default().after(Duration::from_secs(24 * 60 * 60));
+        produced("ours", producers, || || defer(&self.host, 0, tomorrow.clone()), |_| ())
+    }
+
     fn accept(&self) {
-        defer(&self.host, self.accepted.fetch_add(1, Ordering::Relaxed));
+        defer(&self.host, self.accepted.fetch_add(1, Ordering::Relaxed), DeferOptions::default());
     }
 }
 
 /// Makes a store with one task in it.
 pub(crate) fn sample(site: &Site, store: Option<StoreConfig>) {
     let host = builder(site, store).work_on(WorkOn::Nothing).open().unwrap();
-    defer(&host, 0);
+    defer(&host, 0, DeferOptions::default());
     host.stop();
 }
 
@@ -66,7 +74,7 @@ fn builder(site: &Site, store: Option<StoreConfig>) -> SwitchboardBuilder {
     }
 }
 
-fn defer(host: &Switchboard, number: u64) {
-    let options = DeferOptions::default().key(format!("key:{}", number % KEYS));
+fn defer(host: &Switchboard, number: u64, options: DeferOptions) {
+    let options = options.key(format!("key:{}", number % KEYS));
     host.defer(TriggerNumber::new(22_001), "echo", vec![b'r'; PAYLOAD_BYTES], options).unwrap();
 }

@@ -78,6 +78,13 @@ pub fn real_time() {
     }
 }
 
+/// Lets a program run at the usual priority although this one has a higher one.
+pub fn usual_priority(command: &mut Command) {
+    let mut usual = Command::new("chrt");
+    usual.args(["--other", "0"]).arg(command.get_program()).args(command.get_args());
+    *command = usual;
+}
+
 /// Returns the middle of the values.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
