@@ -32,6 +32,7 @@ mod once;
 mod operations;
 mod outbox;
 mod outbox_postgres;
+mod peers;
 mod plugin_check;
 mod plugin_dev;
 mod plugin_folder;
