@@ -171,11 +171,13 @@ pub struct WebhooksConfig {
     pub disable_after: Duration,
     /// So many attempts must have failed as well; 1 to 1000000, default 10.
     pub disable_after_attempts: u32,
+    /// DNS name in which receivers are asked for their consent (CloudEvents), such as `hotel.example`. None by default.
+    pub origin: Option<String>,
 }
 
 impl Default for WebhooksConfig {
     fn default() -> Self {
-        Self { disable_after: Duration::from_secs(5 * 24 * 60 * 60), disable_after_attempts: 10 }
+        Self { disable_after: Duration::from_secs(5 * 24 * 60 * 60), disable_after_attempts: 10, origin: None }
     }
 }
 

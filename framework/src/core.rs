@@ -17,6 +17,7 @@ use crate::registry::Registry;
 use crate::runtime::AsyncRuntime;
 use crate::store::{Acceptance, AcceptedTask, IdempotencyKey, Keyed, NewTask, Store, StoreError, Timestamp};
 use crate::vault::Vault;
+use crate::webhooks::EventKind;
 use crate::webhooks::SecretKeys;
 
 pub(crate) struct Core {
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) egress: Egress,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) vault: Vault,
+    /// The events that are known by name.
+    pub(crate) events: Vec<EventKind>,
     pub(crate) registry: ArcSwap<Registry>,
     pub(crate) runtime: AsyncRuntime,
     pub(crate) metrics: Metrics,

@@ -39,7 +39,7 @@ use crate::schedules::Schedules;
 use crate::store::{self, CRASH_LIMIT, StoreError, StoreOpenError};
 use crate::suspension::{self, PanicStreak, ResumeError, Suspension};
 use crate::tasks::Tasks;
-use crate::webhooks::{SecretKeys, Watcher, Webhooks};
+use crate::webhooks::{self, EventKind, SecretKeys, Watcher, Webhooks};
 use crate::work::TaskWork;
 
 /// Threads of the asynchronous runtime. They only wait and hand on; the work is on the network.
@@ -70,6 +70,7 @@ pub struct SwitchboardBuilder {
     store: Option<StoreConfig>,
     built_ins: Vec<Arc<Minicomponent>>,
     outboxes: Vec<Outbox>,
+    events: Vec<EventKind>,
 }
 
 impl SwitchboardBuilder {
@@ -101,6 +102,13 @@ impl SwitchboardBuilder {
     /// Uses this configuration in place of `switchboard.toml`.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// Names an event of the application, with its properties, so that pages and commands know it. It is a convenience:
+    /// any name may be announced. May be called for several.
+    pub fn event(mut self, event: EventKind) -> Self {
+        self.events.push(event);
         self
     }
 
@@ -180,12 +188,23 @@ impl Switchboard {
             store: None,
             built_ins: Vec::new(),
             outboxes: Vec::new(),
+            events: Vec::new(),
         }
     }
 
     fn build(builder: SwitchboardBuilder) -> Result<Self, OpenError> {
-        let SwitchboardBuilder { data, work_on, watch, safe_mode, config, environment, store, mut built_ins, outboxes } =
-            builder;
+        let SwitchboardBuilder {
+            data,
+            work_on,
+            watch,
+            safe_mode,
+            config,
+            environment,
+            store,
+            mut built_ins,
+            outboxes,
+            events,
+        } = builder;
         // A plugin can change the current folder of the process; the data must not move with it.
         let data = std::path::absolute(&data).unwrap_or(data);
         let folder = |name: &str| make_folder(data.join(name));
@@ -239,6 +258,7 @@ impl Switchboard {
             egress,
             store,
             vault,
+            events: webhooks::catalogue_with(events),
             registry: ArcSwap::default(),
             payload_files,
             pages: OnceLock::new(),
@@ -399,6 +419,12 @@ impl Switchboard {
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.core.registry.load_full()
+    }
+
+    /// Refuses a port of this machine to every request of a webhook from now on, whatever the configuration allows: the
+    /// application listens there itself.
+    pub fn listens(&self, port: u16) {
+        self.core.egress.listens(port);
     }
 
     /// Returns the webhooks.

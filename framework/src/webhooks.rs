@@ -15,6 +15,7 @@ pub(crate) mod event;
 mod fan_out;
 mod filter;
 mod fingerprint;
+mod handshake;
 pub(crate) mod manners;
 mod methods;
 mod receiver;
@@ -25,6 +26,7 @@ mod shown;
 mod test_event;
 mod validation;
 
+pub(crate) use catalogue::with as catalogue_with;
 pub use catalogue::{EventKind, event_catalogue};
 pub(crate) use deliveries::with_event;
 pub use deliveries::{Deliveries, DeliveryError, Preview, PreviewedRequest, Replay};

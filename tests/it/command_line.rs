@@ -41,6 +41,7 @@ const WEBHOOK: &[&str] = &[
     "method",
     "settings",
     "events",
+    "unknown_events",
     "options",
     "headers",
     "has_identity",

@@ -3,9 +3,9 @@
 use std::fs;
 
 use serde_json::json;
-use switchboard::Switchboard;
 use switchboard::store::{Order, WebhookId};
-use switchboard_tests::{Receiver, Site};
+use switchboard::{EventKind, Switchboard};
+use switchboard_tests::{Answer, Receiver, Site};
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
@@ -165,4 +165,71 @@ fn a_webhook_is_filled_into_a_form_without_its_secrets() {
     let empty = host.webhooks().form("basic", None, "de-DE").unwrap().unwrap();
     assert!(empty.fields.iter().all(|one| !one.is_set));
     assert!(host.webhooks().form("gone", None, "de-DE").unwrap().is_none());
+}
+
+#[test]
+fn a_receiver_is_asked_for_its_consent_before_the_webhook_is_stored() {
+    let site = Site::with(&["webhook_none"]);
+    let receiver = Receiver::start(|request| match (request.method.as_str(), request.path.as_str()) {
+        ("OPTIONS", "/any") => Answer::With(200, "webhook-allowed-origin", "*".into()),
+        ("OPTIONS", "/other") => Answer::With(200, "webhook-allowed-origin", "other.example".into()),
+        ("OPTIONS", _) => Answer::Status(405),
+        _ => Answer::Status(200),
+    });
+    let add = |path: &str| {
+        let url = receiver.url(path);
+        site.run(&["webhook", "add", "--owner", "62", "--url", &url, "--method", "none", "--handshake"])
+    };
+    add("any").refused(2, &["`handshake`", "set `webhooks.origin`"]);
+    site.settings("[egress]\nallow = [\"127.0.0.0/8\"]\n[webhooks]\norigin = \"hotel.example\"\n");
+    add("none").refused(2, &["`handshake`", "does not consent", "405"]);
+    add("other").refused(2, &["allows `other.example`, and not `hotel.example`"]);
+    assert_eq!(site.json(&["webhook", "list"]), json!([]));
+    drop(add("any").ok());
+    let asked = receiver.requests().pop().unwrap();
+    assert_eq!((&*asked.method, asked.header("webhook-request-origin")), ("OPTIONS", "hotel.example"));
+}
+
+#[test]
+fn a_test_event_shows_whether_a_webhook_works() {
+    let site = Site::with(&["webhook_none"]);
+    let receiver = Receiver::start(|request| Answer::Status(if request.path == "/bad" { 500 } else { 200 }));
+    let good = site.add_webhook(62, &receiver.url("good"), "none", &["--event", "booking_added"]).to_string();
+    let bad = site.add_webhook(62, &receiver.url("bad"), "none", &[]).to_string();
+    let tested = site.json(&["webhook", "test", &good]);
+    assert_eq!((&tested["tasks"][0]["state"], receiver.requests().len()), (&json!("done"), 1), "one webhook only");
+    assert_eq!(receiver.requests()[0].header("webhook-event"), "webhook_test");
+    assert_eq!(site.run(&["webhook", "test", &bad]).code, 3);
+    site.run(&["webhook", "test", "99"]).refused(4, &["no webhook 99"]);
+}
+
+#[test]
+fn events_are_known_by_name_and_others_are_allowed_and_shown_as_such() {
+    let site = Site::with(&["webhook_none"]);
+    let known = site.json(&["webhook", "events"]);
+    assert!(
+        known
+            .as_array()
+            .unwrap()
+            .contains(&json!({ "name": "room_added", "properties": ["property_uid", "room_uid"] }))
+    );
+    let more = ["--event", "room_*", "--event", "spa_booked", "--event", "room_added"];
+    let id = WebhookId(site.add_webhook(62, "https://example.com/", "none", &more));
+    let unknown =
+        |host: &Switchboard| host.webhooks().shown(&[host.webhooks().get(id).unwrap()])[0].unknown_events.clone();
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    assert_eq!(unknown(&host), ["spa_booked"]);
+    drop(host);
+    let spa = EventKind::new("spa_booked", &["property_uid", "spa_uid"]);
+    let host = Switchboard::builder(site.path()).watch(false).event(spa.clone()).open().unwrap();
+    assert!(unknown(&host).is_empty() && host.webhooks().events().contains(&spa));
+}
+
+#[test]
+fn a_webhook_is_no_way_to_the_host_itself() {
+    let site = Site::with(&["webhook_none"]);
+    let serving = site.serve();
+    let url = format!("http://{}/", serving.address);
+    let arguments = ["webhook", "add", "--owner", "62", "--url", &url, "--method", "none"];
+    site.run(&arguments).refused(2, &["own_port"]);
 }

@@ -85,6 +85,7 @@ impl Command {
         match self {
             Self::Emit { wait_seconds, .. } => wait_seconds.is_some(),
             Self::Delivery(command) => command.waits(),
+            Self::Webhook(WebhookCommand::Test { no_wait, .. }) => !no_wait,
             _ => false,
         }
     }

@@ -161,6 +161,7 @@ impl OpenDoor {
     pub(crate) fn open(host: &Arc<Switchboard>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on a loopback port for commands")?;
         let address = listener.local_addr().context("cannot listen on a loopback port for commands")?;
+        host.listens(address.port());
         let token = random_token()?;
         let path = door_path(host.data());
         let door = Door { pid: std::process::id(), address, token: token.clone() };

@@ -75,6 +75,7 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
     let busy = || format!("cannot listen on {listen}: name a free address with --listen, such as 127.0.0.1:0");
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(busy)?;
     let address = listener.local_addr().with_context(busy)?;
+    host.listens(address.port());
     let app = web::App::new(host, address)?;
     let door = OpenDoor::open(host)?;
     host.set_pages(format!("http://{address}"));

@@ -1,7 +1,9 @@
 //! The events that a booking system of the reference's kind announces. Data, not a rule: any name may be announced.
 
+use serde::Serialize;
+
 /// An event that is known by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EventKind {
     /// Its name, such as `booking_added`.
@@ -10,7 +12,26 @@ pub struct EventKind {
     pub properties: Vec<&'static str>,
 }
 
-/// Returns the known events, by name.
+impl EventKind {
+    /// Returns an event of the host application's own.
+    #[must_use]
+    pub fn new(name: &'static str, properties: &[&'static str]) -> Self {
+        Self { name, properties: properties.to_vec() }
+    }
+}
+
+/// Returns the events of the reference together with those of the host application, which take the place of others of the
+/// same name.
+pub(crate) fn with(own: Vec<EventKind>) -> Vec<EventKind> {
+    let mut events = event_catalogue();
+    events.retain(|event| !own.iter().any(|other| other.name == event.name));
+    events.extend(own);
+    events.sort_by_key(|event| event.name);
+    events
+}
+
+/// Returns the known events of the reference, by name. [`Webhooks::events`](crate::Webhooks::events) also has those of the
+/// host application.
 ///
 /// ```
 /// let added = switchboard::event_catalogue().into_iter().find(|event| event.name == "booking_added").unwrap();

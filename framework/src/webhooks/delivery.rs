@@ -166,7 +166,9 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Arc<Webhook>) ->
         accepted_at: Some(event.at),
     });
     log_ending(core, &line, &written, &ending);
-    manners::ended(core, webhook, &written.outcome);
+    // As it is now: what was planned may be older than its last failure.
+    let now = core.store.webhook(webhook.id).ok().flatten();
+    manners::ended(core, now.as_ref().unwrap_or(webhook), &written.outcome);
     let task = queue_instead(run, event, webhook, &outcome);
     ImmediateResult {
         task,

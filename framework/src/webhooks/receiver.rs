@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::{Origin, Url};
 
-use super::secrets;
+use super::secrets::{self, WebhookSecrets};
 use crate::egress::{Request, TlsOptions};
 use crate::store::Webhook;
 use crate::vault::{Vault, VaultError};
@@ -29,6 +29,17 @@ impl Receiver {
             headers: secrets.headers,
             tls: (tls != TlsOptions::default()).then(|| Arc::new(tls)),
         })
+    }
+
+    /// The receiver of a webhook that is not stored yet.
+    pub(super) fn of_draft(url: &str, ca_pem: Option<String>, secrets: &WebhookSecrets) -> Self {
+        let tls = TlsOptions { ca_pem, identity_pem: secrets.identity_pem.clone() };
+        Self {
+            settings: BTreeMap::new(),
+            url: Url::parse(url).ok(),
+            headers: secrets.headers.clone(),
+            tls: (tls != TlsOptions::default()).then(|| Arc::new(tls)),
+        }
     }
 
     /// A receiver of which nothing is known but the settings that are to be tried.

@@ -7,10 +7,13 @@ use std::time::Duration;
 use switchboard_plugin_api::PluginError;
 use thiserror::Error;
 
+use super::catalogue::EventKind;
 use super::draft::{self, WebhookDraft, WebhookProblem};
 use super::event::AnnounceError;
 use super::fan_out::webhook_key;
+use super::handshake;
 use super::methods::{self, Method};
+use super::receiver::Receiver;
 use super::rotation;
 use super::secrets::{self, WebhookSecrets};
 use super::shown::{Form, ShownWebhook};
@@ -152,6 +155,13 @@ impl<'a> Webhooks<'a> {
         methods::all(run, &self.core.log).map_err(|source| WebhookError::Methods { source })
     }
 
+    /// Returns the events that are known by name: those of the reference, and those that the host application has named.
+    /// Others may be announced as well.
+    #[must_use]
+    pub fn events(&self) -> Vec<EventKind> {
+        self.core.events.clone()
+    }
+
     /// Returns the form of an auth method in `language`, filled with what the webhook `id` has, or with the defaults. Of
     /// passwords it only says whether there is one. `None` when no plugin offers the method just now.
     ///
@@ -263,10 +273,16 @@ impl<'a> Webhooks<'a> {
         Ok(webhook)
     }
 
-    fn checked(&self, draft: WebhookDraft, before: Option<&Webhook>) -> Result<NewWebhook, WebhookError> {
+    fn checked(&self, mut draft: WebhookDraft, before: Option<&Webhook>) -> Result<NewWebhook, WebhookError> {
         let Examined { secrets, problems } = self.examine(&draft, before)?;
         if !problems.is_empty() {
             return Err(WebhookError::Invalid { problems });
+        }
+        if draft.options.handshake {
+            let receiver = Receiver::of_draft(&draft.url, draft.options.ca_pem.clone(), &secrets);
+            let allowed = handshake::ask(self.core, &draft, &receiver);
+            let allowed = allowed.map_err(|problem| WebhookError::Invalid { problems: vec![problem] })?;
+            draft.options.rate = handshake::slower(draft.options.rate, allowed);
         }
         Ok(NewWebhook {
             owner: draft::owner(&draft),
@@ -335,7 +351,8 @@ impl<'a> Webhooks<'a> {
         let methods = self.methods(&self.core.config.languages.default).unwrap_or_default();
         let show = |webhook: &Webhook| {
             let method = methods.iter().find(|method| method.id == webhook.method);
-            ShownWebhook::new(webhook, &secrets::open(&self.core.vault, &webhook.secrets), method)
+            let known = |name: &str| self.core.events.iter().any(|event| event.name == name);
+            ShownWebhook::new(webhook, &secrets::open(&self.core.vault, &webhook.secrets), method, known)
         };
         webhooks.iter().map(show).collect()
     }

@@ -33,6 +33,8 @@ pub struct ShownWebhook {
     pub settings: BTreeMap<String, String>,
     /// Names of the events that it gets, in which `*` stands for any characters; all when empty.
     pub events: Vec<String>,
+    /// Those of them that no catalogue names. They are allowed, and may be mistakes.
+    pub unknown_events: Vec<String>,
     /// How it is delivered to.
     pub options: WebhookOptions,
     /// Names of its custom headers.
@@ -70,6 +72,7 @@ impl ShownWebhook {
         webhook: &Webhook,
         secrets: &Result<WebhookSecrets, VaultError>,
         method: Option<&Method>,
+        known: impl Fn(&str) -> bool,
     ) -> Self {
         let none = WebhookSecrets::default();
         let (secrets, problem) = match secrets {
@@ -90,6 +93,7 @@ impl ShownWebhook {
             method: webhook.method.clone(),
             settings: secrets.settings.iter().map(|(key, text)| (key.clone(), value(key, text))).collect(),
             events: webhook.events.clone(),
+            unknown_events: webhook.events.iter().filter(|name| !name.contains('*') && !known(name)).cloned().collect(),
             options: webhook.options.clone(),
             headers: secrets.headers.iter().map(|(name, _)| name.clone()).collect(),
             has_identity: secrets.identity_pem.is_some(),

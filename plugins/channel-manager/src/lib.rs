@@ -90,7 +90,8 @@ impl ChannelManager {
         let told = Told::read(&delivery.body)?;
         let imports = cx.setting(TASKS).unwrap_or_default();
         let imported = delivery.task.as_deref().is_some_and(|task| imports.split_whitespace().any(|own| own == task));
-        if imported || told.is_from(&channel) {
+        let same = delivery.channel.as_deref() == Some(&*channel);
+        if imported || same || told.is_from(&channel) {
             return Ok(Delivered::without_http("not sent: the change came from this channel"));
         }
         let message = match told.message(&delivery, change, &properties, &rooms) {

@@ -123,6 +123,9 @@ fn what_came_from_the_channel_is_not_sent_back_to_it() {
     let mut imported = event("tariffs_updated", &json!({ "property_uid": 7 }));
     imported.task = Some("import_channel".into());
     check_not_told(&imported, "came from this channel");
+    let mut of_run = event("booking_added", &json!({ "property_uid": 7, "contract_uid": 41 }));
+    of_run.channel = Some("12".into());
+    check_not_told(&of_run, "came from this channel");
 }
 
 #[test]

@@ -40,7 +40,9 @@ impl Command {
 
 fn of_webhook(command: &WebhookCommand) -> Option<Named> {
     let (action, id) = match command {
-        WebhookCommand::List { .. } | WebhookCommand::Show { .. } | WebhookCommand::Methods { .. } => return None,
+        WebhookCommand::List { .. } | WebhookCommand::Show { .. } => return None,
+        WebhookCommand::Events | WebhookCommand::Methods { .. } => return None,
+        WebhookCommand::Test { id, .. } => ("webhook.test", id),
         WebhookCommand::Add { owner, .. } => return Some(("webhook.add", format!("webhook of owner {owner}"))),
         WebhookCommand::Edit { id, .. } => ("webhook.change", id),
         WebhookCommand::Enable { id } => ("webhook.enable", id),

@@ -7,13 +7,17 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use switchboard::store::{Envelope, Order, Webhook, WebhookId, WebhookOptions};
+use switchboard::store::{Envelope, Order, TaskId, TaskState, Webhook, WebhookId, WebhookOptions};
 use switchboard::{Switchboard, WebhookDraft, WebhookError};
 
 use super::show::webhooks as show;
-use super::tasks::{duration, parse_rate, usage};
+use super::tasks::{duration, parse_rate, task_error, usage};
 use super::{Reply, failed};
-use crate::exit::{FAILED, MISSING, USAGE};
+use crate::exit::{FAILED, MISSING, NOT_DELIVERED, USAGE};
+use crate::output::table;
+
+/// Longest wait for a test event.
+const TEST_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +87,16 @@ pub(crate) enum WebhookCommand {
         #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = "command line")]
         by: String,
     },
+    /// Send the event webhook_test to one webhook only
+    Test {
+        /// Its id
+        id: i64,
+        /// Return at once, and not when the delivery is done, dead or waiting for another try
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List the events that are known by name, with their properties; any other may be announced as well
+    Events,
     /// List the auth methods with their forms
     Methods {
         /// Language, such as de-DE
@@ -256,6 +270,12 @@ pub(super) fn execute(host: &Switchboard, command: WebhookCommand) -> Result<Rep
             let value = webhooks.reveal(WebhookId(id), &key, &by).map_err(webhook_error)?;
             Reply::new(json!({ "id": id, "key": key, "value": value }), value)
         }
+        WebhookCommand::Test { id, no_wait } => test(host, WebhookId(id), no_wait),
+        WebhookCommand::Events => {
+            let events = webhooks.events();
+            let rows = events.iter().map(|event| vec![event.name.to_owned(), event.properties.join(", ")]);
+            Reply::new(&events, table(&["EVENT", "PROPERTIES"], rows, "no events"))
+        }
         WebhookCommand::Methods { lang } => {
             let language = lang.unwrap_or_else(|| host.config().languages.default.clone());
             let methods = webhooks.methods(&language).map_err(webhook_error)?;
@@ -263,6 +283,23 @@ pub(super) fn execute(host: &Switchboard, command: WebhookCommand) -> Result<Rep
             Reply::new(methods, text)
         }
     }
+}
+
+fn test(host: &Switchboard, id: WebhookId, no_wait: bool) -> Result<Reply> {
+    let event = host.webhooks().send_test(id).map_err(webhook_error)?;
+    let tasks: Vec<TaskId> = event.tasks.iter().map(|task| task.id).collect();
+    let outcomes = match no_wait {
+        true => None,
+        false => Some(host.tasks().wait(&tasks, TEST_WAIT).map_err(task_error)?),
+    };
+    let json = super::show::emitted_json(&event, outcomes.as_deref());
+    let mut reply = Reply::new(json, super::show::emitted(&event, outcomes.as_deref()))?;
+    let delivered = outcomes.iter().flatten().all(|outcome| outcome.state == TaskState::Done)
+        && event.immediate.iter().all(|immediate| immediate.delivered);
+    if !(no_wait || delivered) {
+        reply.exit = NOT_DELIVERED;
+    }
+    Ok(reply)
 }
 
 fn reply(host: &Switchboard, webhook: &Webhook, text: impl Fn(&switchboard::ShownWebhook) -> String) -> Result<Reply> {

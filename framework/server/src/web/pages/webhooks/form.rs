@@ -244,7 +244,7 @@ fn form(cx: &Cx, before: Option<&Webhook>, typed: Typed, wrong: &Wrong) -> Resul
         Some(method) => webhooks.form(&method.id, before.map(|webhook| webhook.id), &language)?,
         None => None,
     };
-    let known = switchboard::event_catalogue();
+    let known = webhooks.events();
     let is_known = |name: &String| known.iter().any(|event| event.name == name);
     let others: Vec<&str> = typed.events.iter().filter(|name| !is_known(name)).map(String::as_str).collect();
     let events = known
