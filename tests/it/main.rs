@@ -31,6 +31,7 @@ mod methods;
 mod once;
 mod operations;
 mod outbox;
+mod pages;
 mod outbox_postgres;
 mod peers;
 mod plugin_check;

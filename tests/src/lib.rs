@@ -5,6 +5,7 @@
 
 mod artifacts;
 pub mod bench;
+mod browser;
 mod crash;
 mod crowd;
 mod database;
@@ -17,6 +18,7 @@ mod released;
 mod site;
 
 pub use artifacts::{cargo, crash_host, example, inner_target, library, switchboard, weakened_crash_host};
+pub use browser::{Browser, has_browser, pictures};
 pub use crash::{CrashHost, Line};
 pub use crowd::Crowd;
 #[cfg(unix)]
