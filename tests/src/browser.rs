@@ -195,7 +195,7 @@ impl Browser {
         self.fill("#name", name);
         self.fill("#password", password);
         self.press("Sign in");
-        assert!(!self.path().starts_with("/sign-in"), "{}", self.text());
+        wait_until(&format!("{name} is signed in"), || !self.path().starts_with("/sign-in"));
     }
 
     /// Keeps a picture of the page under the target folder, and returns where.

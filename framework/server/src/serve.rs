@@ -77,8 +77,8 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
     let address = listener.local_addr().with_context(busy)?;
     host.listens(address.port());
     let app = web::App::new(host, address)?;
-    let door = OpenDoor::open(host)?;
     host.set_pages(format!("http://{address}"));
+    let door = OpenDoor::open(host)?;
     greet(host, address);
     let told = tokio::spawn(service::keep_told(Arc::clone(host), address.to_string()));
     if let Some(link) = app.setup_link(address)? {

@@ -20,12 +20,14 @@ mod routes;
 mod server;
 mod setup;
 mod show;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
 use switchboard::Switchboard;
+use tokio::sync::Semaphore;
 
 use crate::accounts::Accounts;
 
@@ -40,6 +42,7 @@ pub(crate) struct App {
     assets: assets::Assets,
     setup: setup::Setup,
     rate: api::Rate,
+    streams: Arc<Semaphore>,
 }
 
 impl App {
@@ -53,6 +56,7 @@ impl App {
             assets: assets::Assets::new(),
             setup: setup::Setup::default(),
             rate: api::Rate::new(host.config().http.api_calls_per_second),
+            streams: Arc::new(Semaphore::new(stream::MOST_STREAMS)),
         }))
     }
 

@@ -6,7 +6,7 @@ use switchboard_tests::{Browser, Receiver, Site, has_browser};
 use super::{Started, signed_in};
 
 /// The pages, with the name of their picture.
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 17] = [
     ("/", "overview"),
     ("/plugins", "plugins"),
     ("/plugins/webhook_none", "plugin"),
@@ -14,6 +14,15 @@ const PAGES: [(&str, &str); 8] = [
     ("/triggers/07320/none", "trigger"),
     ("/webhooks", "webhooks"),
     ("/webhooks/1", "webhook"),
+    ("/webhooks/1/edit", "webhook-edit"),
+    ("/deliveries", "deliveries"),
+    ("/deliveries/1", "delivery"),
+    ("/tasks", "tasks"),
+    ("/tasks/1", "task"),
+    ("/logs", "logs"),
+    ("/settings", "settings"),
+    ("/people", "people"),
+    ("/audit", "audit"),
     ("/account", "account"),
 ];
 

@@ -1,6 +1,6 @@
 //! Who sees what, and that texts from elsewhere are shown as texts.
 
-use switchboard_tests::{Receiver, Site, has_browser};
+use switchboard_tests::{Answer, Receiver, Site, has_browser};
 
 use super::{Started, signed_in};
 
@@ -40,4 +40,65 @@ fn an_owner_sees_and_changes_nothing_of_others() {
         browser.go(path);
         browser.wait_for("Not allowed");
     }
+}
+
+const SCRIPT: &str = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">";
+
+#[test]
+fn texts_from_elsewhere_are_shown_as_texts() {
+    if !has_browser() {
+        return;
+    }
+    let site = Site::with(&["webhook_none"]);
+    let receiver = Receiver::start(|_| Answer::Body(200, SCRIPT.to_owned()));
+    site.add_webhook(0, &receiver.url("hook"), "none", &["--name", SCRIPT]);
+    let started = Started::on(&site);
+    let data = serde_json::json!({ "guest": SCRIPT }).to_string();
+    let _ = site.run(&["emit", "booking_added", "--owner", "0", "--data", &data, "--task", SCRIPT, "--wait"]).ok();
+    let mut log =
+        std::fs::OpenOptions::new().append(true).open(site.path().join("logs/Webhooks.application.log")).unwrap();
+    let line = format!("2026-11-24T12:00:00.000Z INFO  {SCRIPT} task=1\n");
+    std::io::Write::write_all(&mut log, line.as_bytes()).unwrap();
+    let browser = signed_in(&site, &started, "ada", &["--role", "administrator"], "en-GB");
+    for (path, shown) in [
+        ("/webhooks", true),
+        ("/webhooks/1", true),
+        ("/webhooks/1/edit", false),
+        ("/deliveries/1", true),
+        ("/tasks/1", true),
+        ("/logs", true),
+        ("/audit", false),
+    ] {
+        browser.go(path);
+        let text = browser.text();
+        assert!(text.contains("<img src=x onerror=") || !shown, "{path}: {text}");
+        let title = browser.run("return document.title", serde_json::json!([]));
+        assert_ne!(title, "broken", "{path}");
+        let strange = "return document.querySelectorAll('main script, main img[src=x]').length";
+        assert_eq!(browser.run(strange, serde_json::json!([])), 0, "{path}");
+    }
+}
+
+#[test]
+fn a_log_line_leads_to_the_replay_of_its_task() {
+    if !has_browser() {
+        return;
+    }
+    let (site, receiver) = (Site::with(&["webhook_none"]), Receiver::friendly());
+    site.settings("[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n");
+    site.add_webhook(0, &receiver.url("hook"), "none", &[]);
+    let started = Started::on(&site);
+    let _ = site.run(&["emit", "booking_added", "--owner", "0", "--data", "{}", "--wait"]).ok();
+    let browser = signed_in(&site, &started, "ada", &["--role", "operator"], "en-GB");
+    browser.go("/logs?channel=Webhooks");
+    browser.click("pre a[href='/tasks/1/replay']");
+    browser.press("Replay 1 task");
+    browser.wait_for("was replayed as task 2");
+    browser.wait_for("delivered");
+    let requests = receiver.wait_for(2);
+    assert_eq!(requests[0].body, requests[1].body);
+    // Somebody who only looks cannot.
+    let reader = signed_in(&site, &started, "rita", &["--role", "read-only"], "en-GB");
+    reader.go("/tasks/1/replay");
+    reader.wait_for("Not allowed");
 }

@@ -10,7 +10,7 @@ use axum::http::{Response as HttpResponse, StatusCode};
 use axum::response::Response;
 use switchboard::error::Chain;
 use switchboard::store::StoreError;
-use switchboard::{BulkError, DeliveryError, ResumeError, TaskError, WebhookError};
+use switchboard::{BulkError, DeliveryError, PluginFolderError, ResumeError, TaskError, WebhookError};
 
 use crate::accounts::AccountsError;
 
@@ -166,21 +166,30 @@ impl From<BulkError> for Problem {
     }
 }
 
+impl From<DeliveryError> for Problem {
+    fn from(error: DeliveryError) -> Self {
+        match &error {
+            DeliveryError::Missing { .. } => Self::missing(error.to_string()),
+            DeliveryError::Store { .. } => Self::failed(&error),
+            _ => Self::refused(Chain(&error).to_string()),
+        }
+    }
+}
+
+impl From<PluginFolderError> for Problem {
+    fn from(error: PluginFolderError) -> Self {
+        match &error {
+            PluginFolderError::Missing { .. } => Self::missing(error.to_string()),
+            _ => Self::refused(Chain(&error).to_string()),
+        }
+    }
+}
+
 impl From<ResumeError> for Problem {
     fn from(error: ResumeError) -> Self {
         match &error {
             ResumeError::Store { .. } => Self::failed(&error),
             _ => Self::missing(error.to_string()),
-        }
-    }
-}
-
-impl From<DeliveryError> for Problem {
-    fn from(error: DeliveryError) -> Self {
-        match &error {
-            DeliveryError::Missing { .. } => Self::missing(error.to_string()),
-            DeliveryError::Store { .. } | DeliveryError::Secrets { .. } => Self::failed(&error),
-            _ => Self::refused(Chain(&error).to_string()),
         }
     }
 }

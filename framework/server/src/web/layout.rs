@@ -32,11 +32,17 @@ pub(crate) struct Entry {
 }
 
 /// The navigation: path and label.
-const NAVIGATION: [(&str, &str); 5] = [
+const NAVIGATION: [(&str, &str); 11] = [
     ("/", "Overview"),
     ("/webhooks", "Webhooks"),
+    ("/deliveries", "Deliveries"),
+    ("/tasks", "Tasks"),
     ("/plugins", "Plugins"),
     ("/triggers", "Triggers"),
+    ("/logs", "Logs"),
+    ("/settings", "Settings"),
+    ("/people", "Users and tokens"),
+    ("/audit", "Audit log"),
     ("/account", "Your account"),
 ];
 
@@ -73,7 +79,7 @@ impl Page {
             user: who.map(|who| who.name.clone()),
             role: role.unwrap_or_default(),
             message: None,
-            development: cx.host().config().log.mode == switchboard::config::Mode::Development,
+            development: cx.host().is_development(),
             idle_seconds: SESSION_IDLE.as_secs(),
         }
     }

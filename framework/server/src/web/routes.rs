@@ -11,7 +11,10 @@ use axum::routing::{get, post};
 use super::access::Access::{self, Administrate, Anyone, Operate, Own, OwnChange, Site};
 use super::answer::{self, Posted, Problem};
 use super::cx::Cx;
-use super::pages::{account, health, overview, plugins, problem, setup, sign_in, triggers, webhooks};
+use super::pages::{
+    account, deliveries, health, logs, overview, people, plugins, problem, settings, setup, sign_in, tasks, triggers,
+    webhooks,
+};
 use super::{App, api, assets, dispatch};
 
 /// What answers the requests of a route.
@@ -55,6 +58,11 @@ pub(crate) static ROUTES: &[Route] = &[
     change("/plugins/rescan", Administrate, plugins::rescan),
     show("/plugins/{plugin}", Site, plugins::show),
     change("/plugins/{plugin}/resume", Operate, plugins::resume),
+    show("/plugins/{plugin}/disable", Administrate, plugins::ask_to_disable),
+    change("/plugins/{plugin}/disable", Administrate, plugins::disable),
+    change("/plugins/{plugin}/enable", Administrate, plugins::enable),
+    show("/plugins/{plugin}/remove", Administrate, plugins::ask_to_remove),
+    change("/plugins/{plugin}/remove", Administrate, plugins::remove),
     show("/triggers", Site, triggers::list),
     show("/triggers/{number}/{name}", Site, triggers::show),
     change("/triggers/{number}/{name}", Administrate, triggers::fire),
@@ -74,6 +82,33 @@ pub(crate) static ROUTES: &[Route] = &[
     change("/webhooks/{id}/disable", OwnChange, webhooks::disable),
     show("/webhooks/{id}/remove", OwnChange, webhooks::ask_to_remove),
     change("/webhooks/{id}/remove", OwnChange, webhooks::remove),
+    show("/deliveries", Own, deliveries::list),
+    show("/deliveries/{id}", Own, deliveries::show),
+    show("/deliveries/{id}/preview", Own, deliveries::preview),
+    show("/deliveries/{id}/replay", OwnChange, deliveries::ask_to_replay),
+    change("/deliveries/{id}/replay", OwnChange, deliveries::replay),
+    show("/tasks", Site, tasks::list),
+    show("/tasks/bulk", Operate, tasks::ask_for_many),
+    change("/tasks/bulk", Operate, tasks::many),
+    show("/tasks/{id}", Site, tasks::show),
+    change("/tasks/{id}/retry", Operate, tasks::retry),
+    show("/tasks/{id}/cancel", Operate, tasks::ask_to_cancel),
+    change("/tasks/{id}/cancel", Operate, tasks::cancel),
+    show("/tasks/{id}/replay", Operate, tasks::ask_to_replay),
+    change("/tasks/{id}/replay", Operate, tasks::replay),
+    show("/logs", Site, logs::list),
+    show("/logs/follow", Site, logs::follow),
+    show("/logs/files/{id}", Site, logs::download),
+    show("/settings", Site, settings::show),
+    change("/settings/mode", Administrate, settings::set_mode),
+    show("/people", Administrate, people::list),
+    change("/people/users", Administrate, people::add_user),
+    show("/people/users/{name}/remove", Administrate, people::ask_to_remove_user),
+    change("/people/users/{name}/remove", Administrate, people::remove_user),
+    change("/people/tokens", Administrate, people::add_token),
+    show("/people/tokens/{id}/revoke", Administrate, people::ask_to_revoke),
+    change("/people/tokens/{id}/revoke", Administrate, people::revoke),
+    show("/audit", Administrate, people::audit),
 ];
 
 /// Returns what looking at a path needs.

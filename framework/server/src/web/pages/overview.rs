@@ -66,7 +66,7 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
 
 fn of_plugins(cx: &Cx) -> Vec<Attention> {
     let report = cx.host().plugins();
-    let refused = report.plugins.iter().filter(|plugin| plugin.state != PluginState::Active).count() as u64;
+    let refused = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Refused).count() as u64;
     let mut attention = Vec::new();
     if refused > 0 {
         let text = format!("{} refused.", counted(refused, "plugin file"));
@@ -86,14 +86,18 @@ fn of_plugins(cx: &Cx) -> Vec<Attention> {
 fn of_site(cx: &Cx, attention: &mut Vec<Attention>) -> Result<Vec<Tile>, Problem> {
     let counts = cx.host().tasks().counts()?;
     if counts.dead > 0 {
-        attention.push(Attention::new(format!("{} given up.", counted(counts.dead, "task")), "/webhooks", "Webhooks"));
+        attention.push(Attention::new(
+            format!("{} given up.", counted(counts.dead, "task")),
+            "/tasks?state=dead",
+            "Look at them",
+        ));
     }
     let active = cx.host().plugins().plugins.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     Ok(vec![
         Tile { number: active as u64, label: "plugins active", path: "/plugins" },
-        Tile { number: counts.ready + counts.running, label: "tasks to run now", path: "/" },
-        Tile { number: counts.waiting, label: "tasks waiting", path: "/" },
-        Tile { number: counts.done, label: "tasks done", path: "/" },
-        Tile { number: counts.dead, label: "tasks given up", path: "/" },
+        Tile { number: counts.ready + counts.running, label: "tasks to run now", path: "/tasks?state=ready" },
+        Tile { number: counts.waiting, label: "tasks waiting", path: "/tasks?state=waiting" },
+        Tile { number: counts.done, label: "tasks done", path: "/tasks?state=done" },
+        Tile { number: counts.dead, label: "tasks given up", path: "/tasks?state=dead" },
     ])
 }

@@ -7,7 +7,7 @@ use switchboard::{Minicomponent, PluginReport, PluginState, Registry};
 use super::answer::{self, Change, Posted, Problem};
 use super::show::{State, counted};
 use super::triggers::Row as Handler;
-use super::{Cx, Page};
+use super::{Ask, Cx, Page};
 use crate::web::access::Access;
 
 #[derive(Template)]
@@ -45,6 +45,8 @@ struct Detail {
     suspended: Vec<String>,
     handlers_suspended: String,
     may_resume: bool,
+    may_change: bool,
+    disabled: bool,
     file: String,
     tier: String,
     languages: String,
@@ -62,6 +64,9 @@ fn state(plugin: &PluginReport, suspended: usize) -> State {
         (PluginState::Active, 0) if plugin.reason.is_some() => State::waits("active, new file refused"),
         (PluginState::Active, 0) => State::good("active"),
         (PluginState::Active, count) => State::bad(format!("active, {count} suspended")),
+        (PluginState::Disabled, _) => State::off("disabled"),
+        (PluginState::Waiting, _) => State::waits("waiting for another plugin"),
+        (PluginState::Held, _) => State::off("held in safe mode"),
         _ => State::bad("refused"),
     }
 }
@@ -123,6 +128,7 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
     let (report, registry, config) = (cx.host().plugins(), cx.host().registry(), cx.host().config());
     let suspended: Vec<String> =
         report.suspended.iter().filter(|one| one.plugin == id).map(ToString::to_string).collect();
+    let detail = cx.host().plugin_folder().detail(&id, &cx.language()).ok();
     let settings = config.plugins.settings.get(&id).map(|settings| settings.keys().cloned().collect::<Vec<_>>());
     answer::html(&Detail {
         page: Page::new(cx, plugin.title.clone().unwrap_or_else(|| id.clone()))?,
@@ -131,10 +137,12 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
         reason: plugin.reason.clone(),
         handlers_suspended: counted(suspended.len() as u64, "handler"),
         suspended,
+        may_change: Access::Administrate.lets(cx.who.as_ref()),
+        disabled: plugin.state == PluginState::Disabled,
         may_resume: Access::Operate.lets(cx.who.as_ref()),
         file: plugin.file.display().to_string(),
         tier: plugin.tier.to_string(),
-        languages: String::new(),
+        languages: detail.map(|detail| detail.languages.join(", ")).unwrap_or_default(),
         // The names only: values may be secrets.
         settings: settings.unwrap_or_default().join(", "),
         config: cx.host().data().join(switchboard::config::FILE_NAME).display().to_string(),
@@ -151,4 +159,62 @@ pub(crate) fn resume(cx: &Cx) -> Result<Posted, Problem> {
     let names: Vec<String> = resumed.iter().map(|one| format!("{} {}", one.number, one.name)).collect();
     let change = Change::new("plugin.resume", format!("plugin {id}"), format!("/plugins/{id}"));
     Ok(change.detail(names.join(", ")).message(message).into())
+}
+
+fn ask(cx: &Cx, word: &str, button: &str, consequence: &str) -> Result<Response, Problem> {
+    let plugin = find(cx)?;
+    let id = plugin.id.clone().unwrap_or_default();
+    answer::html(&Ask {
+        page: Page::new(cx, format!("{button} plugin {id}?"))?,
+        question: format!(
+            "This is {} {}, with {}.",
+            plugin.title.as_deref().unwrap_or(&id),
+            plugin.version.as_deref().unwrap_or_default(),
+            counted(plugin.triggers as u64, "handler")
+        ),
+        lines: vec![consequence.to_owned()],
+        action: format!("/plugins/{id}/{word}"),
+        fields: Vec::new(),
+        button: format!("{button} 1 plugin"),
+        back: format!("/plugins/{id}"),
+    })
+}
+
+/// Asks whether to disable a plugin.
+pub(crate) fn ask_to_disable(cx: &Cx) -> Result<Response, Problem> {
+    ask(
+        cx,
+        "disable",
+        "Disable",
+        "It is not called any more, also after a restart; its tasks wait until it is enabled.",
+    )
+}
+
+/// Disables a plugin.
+pub(crate) fn disable(cx: &Cx) -> Result<Posted, Problem> {
+    let id = cx.parameter("plugin");
+    cx.host().plugin_folder().disable(id, false)?;
+    let change = Change::new("plugin.disable", format!("plugin {id}"), "/plugins");
+    Ok(change.message(format!("Plugin {id} is disabled.")).into())
+}
+
+/// Enables a plugin.
+pub(crate) fn enable(cx: &Cx) -> Result<Posted, Problem> {
+    let id = cx.parameter("plugin");
+    cx.host().plugin_folder().enable(id)?;
+    let change = Change::new("plugin.enable", format!("plugin {id}"), "/plugins");
+    Ok(change.message(format!("Plugin {id} is enabled.")).into())
+}
+
+/// Asks whether to remove a plugin.
+pub(crate) fn ask_to_remove(cx: &Cx) -> Result<Response, Problem> {
+    ask(cx, "remove", "Remove", "Its library is deleted from the plugin folder; its tasks wait for it to come back.")
+}
+
+/// Removes a plugin.
+pub(crate) fn remove(cx: &Cx) -> Result<Posted, Problem> {
+    let id = cx.parameter("plugin");
+    let file = cx.host().plugin_folder().remove(id, false)?;
+    let change = Change::new("plugin.remove", format!("plugin {id}"), "/plugins").detail(file.display().to_string());
+    Ok(change.message(format!("Plugin {id} is removed.")).into())
 }

@@ -51,6 +51,7 @@ struct Detail {
     page: Page,
     row: Row,
     enabled: bool,
+    whole_site: bool,
     may_change: bool,
     may_rotate: bool,
     reason: Option<String>,
@@ -173,6 +174,7 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
         may_rotate: method
             .is_some_and(|method| method.form.fields.iter().any(|field| field.format == FieldFormat::Password)),
         enabled: webhook.enabled,
+        whole_site: cx.principal()?.owner.is_none(),
         may_change: Access::OwnChange.lets(cx.who.as_ref()),
         reason: webhook.disabled_reason.clone(),
         warning: problem.or_else(|| cx.host().webhooks().url_warning(&webhook.url)),
