@@ -12,7 +12,8 @@ use crate::core::Core;
 use crate::dispatcher::CHANNEL;
 use crate::error::Chain;
 use crate::run::plugin_value_purpose;
-use crate::store::{Store, StoreError};
+use crate::store::{PluginValue, Store, StoreError};
+use crate::suspension::is_the_hosts_own;
 use crate::vault::{KeyError, Source, Vault, VaultError, key_of};
 use crate::webhooks;
 
@@ -111,7 +112,7 @@ pub(crate) fn bring_forward(vault: &Vault, store: &dyn Store, log: &ChannelLog) 
             Err(error) => lost(&format!("webhook {}", webhook.id), &error),
         }
     }
-    for value in store.plugin_values()? {
+    for value in values_of_plugins(store)? {
         let text = std::str::from_utf8(&value.value).ok().filter(|text| key_of(text).is_some());
         if text.is_some_and(|text| vault.is_current(text)) {
             continue;
@@ -124,6 +125,13 @@ pub(crate) fn bring_forward(vault: &Vault, store: &dyn Store, log: &ChannelLog) 
         }
     }
     Ok(count)
+}
+
+/// Returns what plugins keep. What the host keeps beside it is no secret and is read as it stands.
+fn values_of_plugins(store: &dyn Store) -> Result<Vec<PluginValue>, StoreError> {
+    let mut values = store.plugin_values()?;
+    values.retain(|value| !is_the_hosts_own(&value.plugin));
+    Ok(values)
 }
 
 impl<'a> Keys<'a> {
@@ -151,7 +159,7 @@ impl<'a> Keys<'a> {
         for webhook in store.webhooks(None)? {
             state(key_of(&webhook.secrets.0).unwrap_or("none"), &|key| key.webhooks += 1);
         }
-        for value in store.plugin_values()? {
+        for value in values_of_plugins(&**store)? {
             let text = String::from_utf8_lossy(&value.value);
             state(key_of(&text).unwrap_or("none"), &|key| key.plugin_values += 1);
         }

@@ -24,6 +24,11 @@ const SUSPENDED: u32 = u32::MAX;
 /// Under which name the host keeps its own values in the store. No plugin can have it: their ids have no colon.
 const KEPT_BY: &str = "switchboard:suspended";
 
+/// Whether values in the store are the host's own and not those of a plugin.
+pub(crate) fn is_the_hosts_own(keeper: &str) -> bool {
+    keeper.contains(':')
+}
+
 /// The panics in a row of one handler.
 ///
 /// A call that goes well only reads the number; it is written, under the lock, by a panic, by the first good call after

@@ -186,7 +186,7 @@ fn an_event_and_its_tasks_are_shown_for_programs() {
     let attempts = &shown["attempt_list"];
     check_rows(
         attempts,
-        &["number", "mode", "started_at", "ended_at", "outcome", "status", "detail", "url", "response"],
+        &["id", "number", "mode", "started_at", "ended_at", "outcome", "status", "detail", "url", "response"],
     );
     assert_eq!((&attempts[0]["number"], &attempts[0]["status"]), (&json!(1), &json!(200)));
     check_time(&attempts[0]["started_at"]);

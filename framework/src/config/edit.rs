@@ -21,7 +21,7 @@ use super::{Config, ConfigError, FILE_NAME};
 /// Edit::of(data)?.set("log.mode", "development")?.save()?;
 /// assert_eq!(Config::load(data)?.log.mode, Mode::Development);
 /// assert!(std::fs::read_to_string(data.join("switchboard.toml"))?.contains("# less"));
-/// assert!(Edit::of(data)?.set("log.mode", "developement")?.save().is_err());
+/// assert!(Edit::of(data)?.set("log.mode", "developement").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing is written before `save`"]
