@@ -65,7 +65,8 @@ struct Row {
     key: String,
     attempts: u32,
     reason: String,
-    due: Time,
+    /// When it is tried next; a task that is not open is not tried.
+    due: Option<Time>,
     changed: Time,
 }
 
@@ -79,7 +80,7 @@ impl From<&Task> for Row {
             key: task.key.clone(),
             attempts: task.attempts,
             reason: task.reason.clone().unwrap_or_default(),
-            due: task.run_at.into(),
+            due: matches!(task.state, TaskState::Ready | TaskState::Waiting).then(|| task.run_at.into()),
             changed: task.updated_at.into(),
         }
     }
