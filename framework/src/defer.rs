@@ -277,11 +277,11 @@ impl crate::Switchboard {
         defer(self.core(), number, name, payload.into(), options)
     }
 
-    /// Makes a deferred task as [`Switchboard::defer`] does, for a trigger whose input has a type.
+    /// Makes a deferred task as [`Switchboard::defer`](crate::Switchboard::defer) does, for a trigger whose input has a type.
     ///
     /// # Errors
     ///
-    /// As [`Switchboard::defer`], and when the input cannot be written.
+    /// As [`Switchboard::defer`](crate::Switchboard::defer), and when the input cannot be written.
     pub fn defer_typed<T: Trigger>(
         &self,
         name: &str,

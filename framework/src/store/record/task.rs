@@ -384,7 +384,7 @@ impl Ending {
     }
 }
 
-/// What [`Store::recover`](super::Store::recover) found.
+/// What `Store::recover` found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Tasks that are ready again.
