@@ -43,7 +43,11 @@ impl Paging {
     /// Notes that the store has tasks of a lane. `fed` says whether its key has enough in memory.
     pub(super) fn spill(&mut self, lane: Lane, fed: bool) {
         match self.spilled.get_mut(&lane) {
-            Some(Place::Claiming { more, .. }) => *more = true,
+            Some(Place::Claiming { more, again }) => {
+                *more = true;
+                // The claim may have looked before this task came, and nothing else would make the lane hungry.
+                *again |= !fed;
+            }
             Some(Place::Fed) if !fed => self.feed(&Arc::new(lane)),
             Some(_) => {}
             None => {
@@ -236,6 +240,17 @@ mod tests {
         paging.spill(lane("a"), false);
         assert_eq!(paging.next_claim(9, |_| true).len(), 1);
         paging.drained("a");
+        assert_eq!(paging.claimed(&lane("a"), true, true), None);
+        assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
+    }
+
+    #[test]
+    fn a_task_that_comes_due_during_a_claim_that_finds_nothing_is_claimed_again() {
+        let mut paging = Paging::default();
+        paging.spill(lane("a"), false);
+        assert_eq!(paging.next_claim(9, |_| true).len(), 1);
+        paging.spill(lane("a"), false);
+        // Others of the key wait behind it, and their key counts as fed while its head is on its way.
         assert_eq!(paging.claimed(&lane("a"), true, true), None);
         assert_eq!(paging.next_claim(9, |_| true), [lane("a")]);
     }

@@ -8,7 +8,7 @@ use switchboard_plugin_api::{
 };
 
 use super::methods::secret_keys;
-use super::{CHANNEL, Planned, Receiver, envelope, manners};
+use super::{CHANNEL, Planned, Receiver, envelope, fan_out, manners};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome};
@@ -187,7 +187,7 @@ fn queue_instead(run: &RunState, event: &NewEvent, webhook: &Arc<Webhook>, outco
     if !(failed && can && webhook.options.then_queue) {
         return None;
     }
-    let planned = Planned { webhook: Arc::clone(webhook), immediate: false, subject: None };
+    let planned = Planned { webhook: Arc::clone(webhook), immediate: false, subject: fan_out::subject(run, event) };
     let task = planned.task(event, Timestamp(run.core.clock.now()))?;
     match run.core.accept(Acceptance { events: Vec::new(), tasks: vec![task] }) {
         Ok(accepted) => accepted.first().map(|task| task.head.id),

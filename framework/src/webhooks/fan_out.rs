@@ -89,7 +89,7 @@ impl Planned {
 const MAX_SUBJECT_CHARS: usize = 60;
 
 /// Returns what an event is about: what its run says, else the property that it names.
-fn subject(run: &RunState, event: &NewEvent) -> Option<Arc<str>> {
+pub(super) fn subject(run: &RunState, event: &NewEvent) -> Option<Arc<str>> {
     let named = || {
         let body: serde_json::Value = serde_json::from_slice(&event.body).ok()?;
         match &body["data"]["property_uid"] {
