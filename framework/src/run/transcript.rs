@@ -52,7 +52,7 @@ impl Transcript {
     pub(crate) fn new(event: &[u8], secrets: &[String]) -> Self {
         let secrets = secrets.iter().filter(|secret| secret.len() >= MIN_SECRET_BYTES);
         Self {
-            secrets: secrets.flat_map(|secret| written(secret)).collect(),
+            secrets: longest_first(secrets.flat_map(|secret| written(secret)).collect()),
             event: SentBody::of(event),
             ..Self::default()
         }
@@ -110,18 +110,19 @@ impl Transcript {
     /// Writes a request down.
     pub(crate) fn note(&self, head: &HttpHead, headers: &[(String, String)], body: &[u8]) -> Noted {
         let mut secrets = self.secrets.clone();
-        let mut masked = headers.to_vec();
-        egress::mask(&mut masked);
-        for ((_, value), (_, shown)) in headers.iter().zip(&masked) {
+        let mut shown_headers = headers.to_vec();
+        egress::mask(&mut shown_headers);
+        for ((_, value), (_, shown)) in headers.iter().zip(&shown_headers) {
             // What follows `Bearer ` or `Basic ` is a secret of its own.
             let parts = value.split_ascii_whitespace().filter(|part| part.len() >= MIN_SECRET_BYTES * 2);
             if value != shown {
                 secrets.extend(parts.flat_map(written));
             }
         }
+        let secrets = longest_first(secrets);
         let mut exchange = HttpExchange {
             method: head.method.clone(),
-            url: self.masked(&secrets, &masked_url(&head.url)).into_owned(),
+            url: masked(&secrets, &masked_url(&head.url)).into_owned(),
             confidential: head.confidential,
             signatures: signatures(headers),
             ..HttpExchange::default()
@@ -133,13 +134,15 @@ impl Transcript {
         };
         exchange.body.is_event = exchange.body == self.event;
         if !exchange.body.is_event && !head.confidential && !body.is_empty() {
-            let kept = &body[..body.len().min(SentBody::KEPT_BYTES)];
-            exchange.body.bytes = Some(match std::str::from_utf8(kept) {
-                Ok(text) => self.masked(&secrets, text).into_owned().into_bytes(),
-                Err(_) => kept.to_vec(),
-            });
+            // Whole first: a secret that the limit cuts in two would not be found.
+            let mut kept = match std::str::from_utf8(body) {
+                Ok(text) => masked(&secrets, text).into_owned().into_bytes(),
+                Err(_) => masked_bytes(&secrets, body),
+            };
+            kept.truncate(SentBody::KEPT_BYTES);
+            exchange.body.bytes = Some(kept);
         }
-        exchange.request_headers = masked;
+        exchange.request_headers = shown_headers;
         Noted { exchange, secrets }
     }
 
@@ -149,7 +152,7 @@ impl Transcript {
         if !trace.request_headers.is_empty() {
             exchange.request_headers = trace.request_headers;
         }
-        self.mask_all(&secrets, &mut exchange.request_headers);
+        mask_all(&secrets, &mut exchange.request_headers);
         exchange.resolved = trace.resolved.iter().map(ToString::to_string).collect();
         exchange.remote = trace.remote.map(|remote| remote.to_string());
         exchange.proxy = trace.proxy;
@@ -170,11 +173,14 @@ impl Transcript {
                 exchange.status = Some(response.status);
                 exchange.response_headers = response.headers.clone();
                 egress::mask(&mut exchange.response_headers);
-                self.mask_all(&secrets, &mut exchange.response_headers);
+                mask_all(&secrets, &mut exchange.response_headers);
                 exchange.truncated = response.truncated;
                 if !exchange.confidential && !response.body.is_empty() {
-                    let text = String::from_utf8_lossy(&response.body);
-                    exchange.response = Some(self.masked(&secrets, &text).into_owned());
+                    let mut text = String::from_utf8_lossy(&response.body).into_owned();
+                    if response.truncated {
+                        mask_cut_end(&secrets, &mut text);
+                    }
+                    exchange.response = Some(masked(&secrets, &text).into_owned());
                 }
             }
             Err(error) => {
@@ -205,8 +211,8 @@ impl Transcript {
                 PluginError::permanent(crate::error::Chain(&error).to_string()).with_code(error.code())
             }
         };
-        self.mask_all(&secrets, &mut exchange.request_headers);
-        lock(&self.signed).push(signed.map(|signed| self.masked(&secrets, &signed).into_owned()));
+        mask_all(&secrets, &mut exchange.request_headers);
+        lock(&self.signed).push(signed.map(|signed| masked(&secrets, &signed).into_owned()));
         lock(&self.exchanges).push(exchange);
         error
     }
@@ -214,7 +220,7 @@ impl Transcript {
     /// Returns an error without secrets in its message.
     pub(crate) fn without_secrets(&self, error: PluginError) -> PluginError {
         let message = error.to_string();
-        let Cow::Owned(masked) = self.masked(&self.secrets, &message) else { return error };
+        let Cow::Owned(masked) = self.text(&message) else { return error };
         let error_of = match error.kind() {
             switchboard_plugin_api::ErrorKind::Permanent => PluginError::permanent,
             _ => PluginError::retryable,
@@ -231,26 +237,59 @@ impl Transcript {
 
     /// Returns a text without secrets.
     pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        self.masked(&self.secrets, text)
+        masked(&self.secrets, text)
     }
+}
 
-    fn mask_all(&self, secrets: &[String], headers: &mut [(String, String)]) {
-        for (_, value) in headers {
-            if let Cow::Owned(masked) = self.masked(secrets, value) {
-                *value = masked;
-            }
+fn mask_all(secrets: &[String], headers: &mut [(String, String)]) {
+    for (_, value) in headers {
+        if let Cow::Owned(masked) = masked(secrets, value) {
+            *value = masked;
         }
     }
+}
 
-    fn masked<'t>(&self, secrets: &[String], text: &'t str) -> Cow<'t, str> {
-        let mut masked = Cow::Borrowed(text);
-        for secret in secrets {
-            if masked.contains(secret.as_str()) {
-                masked = Cow::Owned(masked.replace(secret.as_str(), MASK));
-            }
+fn masked<'t>(secrets: &[String], text: &'t str) -> Cow<'t, str> {
+    let mut masked = Cow::Borrowed(text);
+    for secret in secrets {
+        if masked.contains(secret.as_str()) {
+            masked = Cow::Owned(masked.replace(secret.as_str(), MASK));
         }
-        masked
     }
+    masked
+}
+
+/// As [`masked`], for what may be no text.
+fn masked_bytes(secrets: &[String], bytes: &[u8]) -> Vec<u8> {
+    let mut masked = bytes.to_vec();
+    for secret in secrets.iter().map(String::as_bytes) {
+        let mut from = 0;
+        while let Some(at) = masked[from..].windows(secret.len()).position(|window| window == secret) {
+            masked.splice(from + at..from + at + secret.len(), MASK.bytes());
+            from += at + MASK.len();
+        }
+    }
+    masked
+}
+
+/// Masks the end of a text that was cut off, where a secret may have begun.
+fn mask_cut_end(secrets: &[String], text: &mut String) {
+    // The cut may have gone through a character, of which only a replacement is left.
+    let end = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+    let begun = |secret: &String| {
+        let mut lengths = secret.char_indices().map(|(at, one)| at + one.len_utf8());
+        lengths.rfind(|length| text[..end].ends_with(&secret[..*length]))
+    };
+    if let Some(length) = secrets.iter().filter_map(begun).max() {
+        text.truncate(end - length);
+        text.push_str(MASK);
+    }
+}
+
+/// Sorts secrets so that one which is a part of another does not hide it.
+fn longest_first(mut secrets: Vec<String>) -> Vec<String> {
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
@@ -336,6 +375,32 @@ mod tests {
         assert_eq!(exchange.response.as_deref(), Some("you sent *** and ***"), "neither setting nor token");
         let error = PluginError::retryable("no s3cr\"t").with_code("x");
         assert_eq!(transcript.without_secrets(error), PluginError::retryable("no ***").with_code("x"));
+    }
+
+    #[test]
+    fn a_secret_that_a_limit_cuts_in_two_leaves_no_part_of_it() {
+        let transcript = Transcript::new(b"{}", &["kéy-0123456789".to_owned(), "kéy-".to_owned()]);
+        let head = head("https://a.example/", &[]);
+        let before = SentBody::KEPT_BYTES - 6;
+        for filler in ["x", "\u{e9}"] {
+            // The limit goes through the secret, and through a character where those before it have two bytes.
+            let body = format!("-{}kéy-0123456789 and more", filler.repeat(before / filler.len()));
+            let kept = noted(&transcript, &head, body.as_bytes()).body.bytes.unwrap();
+            let kept = String::from_utf8_lossy(&kept);
+            assert!(kept.len() >= before && !kept.contains("kéy"), "{}", &kept[kept.len() - 20..]);
+        }
+        let no_text = [&b"\xff\x00"[..], "kéy-0123456789".as_bytes(), b"\xff"].concat();
+        assert_eq!(noted(&transcript, &head, &no_text).body.bytes.as_deref(), Some(&b"\xff\x00***\xff"[..]));
+        let answered = |body: &[u8], truncated: bool| {
+            let response = Response { truncated, ..Response::of(200, body.to_vec()) };
+            transcript.end(transcript.note(&head, &[], b""), &Ok(response), Trace::default());
+            transcript.take().remove(0).response.unwrap()
+        };
+        assert_eq!(answered("is kéy-01234".as_bytes(), true), "is ***");
+        assert_eq!(answered("is kéy".as_bytes(), true), "is ***");
+        assert_eq!(answered(b"is k\xc3", true), "is ***");
+        assert_eq!(answered("is kéy".as_bytes(), false), "is kéy", "not cut");
+        assert_eq!(answered(b"whole", true), "whole");
     }
 
     #[test]
