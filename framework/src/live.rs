@@ -71,10 +71,9 @@ pub(crate) fn reload(core: &Core) -> Result<Vec<String>, ConfigError> {
     if new.log != old.log {
         core.log.set_level(new.log.effective_level());
         core.log.set_rotation(new.log.rotation());
-        core.live.development.store(new.log.mode == Mode::Development, Ordering::Relaxed);
-        if new.log.mode == Mode::Production {
-            core.payload_files.clear();
-        }
+        let development = new.log.mode == Mode::Development;
+        core.live.development.store(development, Ordering::Relaxed);
+        core.payload_files.set_wanted(development);
         log::info!(logger: core.log, target: CHANNEL, mode = new.log.mode.as_str(),
             level = new.log.effective_level().as_str(); "log settings changed");
     }

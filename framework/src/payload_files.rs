@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::from_system_time;
@@ -20,16 +21,34 @@ const TIDY_EVERY: u32 = 200;
 #[derive(Debug)]
 pub(crate) struct PayloadFiles {
     folder: PathBuf,
+    /// Held while a file is written, so that none comes after they were removed.
+    wanted: Mutex<bool>,
     written: AtomicU32,
 }
 
 impl PayloadFiles {
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, written: AtomicU32::new(0) }
+    /// Returns the folder. What an earlier host left there goes, unless files are `wanted`.
+    pub(crate) fn new(folder: PathBuf, wanted: bool) -> Self {
+        let files = Self { folder, wanted: Mutex::new(wanted), written: AtomicU32::new(0) };
+        files.set_wanted(wanted);
+        files
     }
 
-    /// Writes the payload of a task, whole or not at all. What is too old goes from time to time.
+    /// Says whether payloads are written from now on. When they are not, those that were written go.
+    pub(crate) fn set_wanted(&self, wanted: bool) {
+        let mut current = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = wanted;
+        if !wanted {
+            self.clear();
+        }
+    }
+
+    /// Writes the payload of a task, whole or not at all, while files are wanted. What is too old goes from time to time.
     pub(crate) fn keep(&self, task: TaskId, payload: &[u8], now: i64, age: Duration) -> io::Result<()> {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*wanted {
+            return Ok(());
+        }
         make_private(&self.folder)?;
         let path = self.folder.join(task.0.to_string());
         let unfinished = path.with_extension("part");
@@ -60,8 +79,7 @@ impl PayloadFiles {
         }
     }
 
-    /// Removes all of them: in production nothing of a payload is kept.
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         for (_, path) in self.files() {
             let _ = fs::remove_file(path);
         }
@@ -107,7 +125,7 @@ mod tests {
     #[test]
     fn a_payload_is_a_file_of_its_owner_that_goes_when_it_is_old_or_there_are_too_many() {
         let data = tempfile::tempdir().unwrap();
-        let files = PayloadFiles::new(data.path().join("deferred_tasks"));
+        let files = PayloadFiles::new(data.path().join("deferred_tasks"), true);
         let now = from_system_time(std::fs::metadata(data.path()).unwrap().modified().unwrap());
         for id in [7, 8, 9] {
             files.keep(TaskId(id), format!("payload {id}").as_bytes(), now, DAY).unwrap();
@@ -126,7 +144,16 @@ mod tests {
         files.tidy(now + 3 * 24 * 60 * 60 * 1_000, DAY, 2);
         assert_eq!(files.files().count(), 0);
         files.keep(TaskId(10), b"x", now, DAY).unwrap();
-        files.clear();
+        files.set_wanted(false);
         assert!(files.files().count() == 0 && notes.exists());
+        // A task that had been dispatched before has its turn only now.
+        files.keep(TaskId(11), b"x", now, DAY).unwrap();
+        assert_eq!(files.files().count(), 0);
+        files.set_wanted(true);
+        files.keep(TaskId(12), b"x", now, DAY).unwrap();
+        drop(PayloadFiles::new(data.path().join("deferred_tasks"), true));
+        assert_eq!(files.files().count(), 1, "another start in development keeps it");
+        drop(PayloadFiles::new(data.path().join("deferred_tasks"), false));
+        assert_eq!(files.files().count(), 0, "a start in production does not");
     }
 }
