@@ -12,9 +12,9 @@ use crate::core::Core;
 use crate::dispatcher::CHANNEL;
 use crate::error::Chain;
 use crate::run::plugin_value_purpose;
-use crate::store::{PluginValue, Store, StoreError};
+use crate::store::{PluginValue, Resealed, Store, StoreError};
 use crate::suspension::is_the_hosts_own;
-use crate::vault::{KeyError, Source, Vault, VaultError, key_of};
+use crate::vault::{KeyError, KeyRing, Source, Vault, VaultError, key_of};
 use crate::webhooks;
 
 /// Why the secrets in the store cannot be sealed.
@@ -68,7 +68,7 @@ pub struct Keys<'a> {
     core: &'a Arc<Core>,
 }
 
-/// Opens the keys for a store, and makes one where neither has any.
+/// Opens the keys for a store, and makes one where neither has any. The first one seals, as whoever set them has decided.
 pub(crate) fn open(file: PathBuf, store: &dyn Store) -> Result<Vault, SealingError> {
     let source = Source::of(file);
     let named = store.sealing_key()?;
@@ -77,28 +77,31 @@ pub(crate) fn open(file: PathBuf, store: &dyn Store) -> Result<Vault, SealingErr
         (None, None) => source.add_key()?,
         (None, Some(key)) => return Err(wrong(key, &source).into()),
     };
-    let current = match named {
-        Some(key) => key,
-        None => {
-            let first = ring.first().unwrap_or_default().to_owned();
-            store.set_sealing_key(None, first).wait()?
-        }
-    };
-    if !ring.ids().contains(&current) {
-        return Err(wrong(&current, &source).into());
+    name_first(&ring, named, &source, store)?;
+    Ok(Vault::new(source, ring))
+}
+
+/// Names the first key of a ring in the store, in place of the one that is `named` there. That one has to be among the
+/// ring's: else these are not the keys of this store.
+fn name_first(ring: &KeyRing, named: Option<String>, source: &Source, store: &dyn Store) -> Result<(), SealingError> {
+    let check = |key: &String| if ring.ids().contains(key) { Ok(()) } else { Err(wrong(key, source)) };
+    named.as_ref().map_or(Ok(()), check)?;
+    if named.as_deref() != Some(ring.first()) {
+        // Another host may have been first, and has to have the same keys.
+        check(&store.set_sealing_key(named, ring.first().to_owned()).wait()?)?;
     }
-    Ok(Vault::new(source, ring, Some(current)))
+    Ok(())
 }
 
 fn wrong(key: &str, source: &Source) -> KeyError {
     KeyError::Wrong { key: key.to_owned(), place: source.to_string() }
 }
 
-/// Seals what an earlier version or another key has left, and returns how much that was.
+/// Seals what an earlier version or another key has left, all in one commit, and returns how much that was.
 ///
-/// It goes by what it finds, so it may be cut off at any point and begin again.
+/// It goes by what it finds: what somebody changes meanwhile is sealed by whoever changes it.
 pub(crate) fn bring_forward(vault: &Vault, store: &dyn Store, log: &ChannelLog) -> Result<u64, StoreError> {
-    let mut count = 0;
+    let mut resealed = Resealed::default();
     let lost = |what: &str, error: &VaultError| {
         log::error!(logger: log, target: CHANNEL, what, error = Chain(error).to_string(); "a secret cannot be opened");
     };
@@ -108,7 +111,7 @@ pub(crate) fn bring_forward(vault: &Vault, store: &dyn Store, log: &ChannelLog) 
         }
         let sealed = webhooks::open_secrets(vault, &webhook.secrets).and_then(|secrets| secrets.seal(vault));
         match sealed {
-            Ok(sealed) => count += u64::from(store.reseal_webhook(webhook.id, webhook.secrets, sealed).wait()?),
+            Ok(sealed) => resealed.webhooks.push((webhook.id, webhook.secrets, sealed)),
             Err(error) => lost(&format!("webhook {}", webhook.id), &error),
         }
     }
@@ -120,11 +123,11 @@ pub(crate) fn bring_forward(vault: &Vault, store: &dyn Store, log: &ChannelLog) 
         let purpose = plugin_value_purpose(&value.plugin, &value.key);
         let clear = text.map_or_else(|| Ok(value.value.clone()), |text| vault.open(&purpose, text));
         match clear.and_then(|clear| vault.seal(&purpose, &clear)) {
-            Ok(sealed) => count += u64::from(store.reseal_plugin_value(value, sealed.into_bytes()).wait()?),
+            Ok(sealed) => resealed.plugin_values.push((value, sealed.into_bytes())),
             Err(error) => lost(&format!("`{}` of plugin `{}`", value.key, value.plugin), &error),
         }
     }
-    Ok(count)
+    if resealed.is_empty() { Ok(0) } else { store.reseal(resealed).wait() }
 }
 
 /// Returns what plugins keep. What the host keeps beside it is no secret and is read as it stands.
@@ -179,12 +182,9 @@ impl<'a> Keys<'a> {
     pub fn rotate(&self) -> Result<u64, SealingError> {
         let (vault, store) = (&self.core.vault, &self.core.store);
         let ring = vault.source().add_key()?;
-        let new = ring.first().unwrap_or_default().to_owned();
-        let current = store.set_sealing_key(Some(vault.current()), new).wait()?;
-        vault.seal_with(ring, current.clone());
-        if !vault.has(&current) {
-            return Err(wrong(&current, vault.source()).into());
-        }
+        name_first(&ring, store.sealing_key()?, vault.source(), &**store)?;
+        vault.seal_with(ring);
+        let current = vault.current();
         log::info!(logger: self.core.log, target: CHANNEL, key = current; "secrets are sealed with a new key");
         self.reseal()
     }
@@ -200,15 +200,18 @@ impl<'a> Keys<'a> {
     }
 
     /// Takes the keys out of the file that nothing is sealed with, and returns their ids. Copies of the store that were
-    /// made before need them.
+    /// made before need them. So does a host of the same database that runs since before the rotation: it seals with the
+    /// key that was the first one when it started.
     ///
     /// # Errors
     ///
     /// When the keys come from the environment, or the keys or the store cannot be read or written.
     pub fn forget_unused(&self) -> Result<Vec<String>, SealingError> {
-        let states = self.list()?;
-        let used =
-            |id: &str| states.iter().any(|key| key.id == id && (key.current || key.webhooks + key.plugin_values > 0));
+        let (states, named) = (self.list()?, self.core.store.sealing_key()?);
+        let used = |id: &str| {
+            let sealed = |key: &SecretKey| key.current || key.webhooks + key.plugin_values > 0;
+            named.as_deref() == Some(id) || states.iter().any(|key| key.id == id && sealed(key))
+        };
         Ok(self.core.vault.source().retain(used)?)
     }
 }

@@ -50,8 +50,8 @@ pub use record::{
     BulkState, BulkStep, Claimed, Ending, Envelope, Event, EventId, ExchangeTimings, Failing, HttpExchange,
     IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask, NewWebhook,
     NotABulkAction, NotAMode, NotAPriority, NotAState, NotATimestamp, Order, OwnerId, PluginValue, Priority, Rate,
-    Record, Recovered, Schedule, Sealed, SentBody, Started, StoredPolicy, Task, TaskCounts, TaskFilter, TaskHead,
-    TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
+    Record, Recovered, Resealed, Schedule, Sealed, SentBody, Started, StoredPolicy, Task, TaskCounts, TaskFilter,
+    TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
 };
 pub use schedule_store::ScheduleStore;
 pub use sqlite::SqliteStore;

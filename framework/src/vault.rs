@@ -68,9 +68,9 @@ struct State {
 }
 
 impl Vault {
-    /// Returns a vault that seals with the key `current` of `ring`, or with its first one.
-    pub(crate) fn new(source: Source, ring: KeyRing, current: Option<String>) -> Self {
-        let current = current.or_else(|| ring.first().map(str::to_owned)).unwrap_or_default();
+    /// Returns a vault that seals with the first key of `ring`.
+    pub(crate) fn new(source: Source, ring: KeyRing) -> Self {
+        let current = ring.first().to_owned();
         Self { source, state: RwLock::new(State { ring, current }) }
     }
 
@@ -125,19 +125,15 @@ impl Vault {
         ring.key(key).map(|key| XChaCha20Poly1305::new(key.into())).ok_or_else(missing)
     }
 
-    /// Seals with another key from now on.
-    pub(crate) fn seal_with(&self, ring: KeyRing, current: String) {
+    /// Seals with the first key of `ring` from now on.
+    pub(crate) fn seal_with(&self, ring: KeyRing) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.current = ring.first().to_owned();
         state.ring.extend(ring);
-        state.current = current;
     }
 
     pub(crate) fn source(&self) -> &Source {
         &self.source
-    }
-
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.cipher_of(key).is_ok()
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use switchboard::config::StoreConfig;
+use switchboard::error::Chain;
 use switchboard::store::{Store, TaskFilter, TaskState, open_to_read};
-use switchboard::{Notification, Switchboard, WorkOn};
+use switchboard::{Notification, Switchboard, WebhookDraft, WorkOn};
 use switchboard_test_postgres::Server;
 use switchboard_tests::{
     Answer, CrashHost, Database, Line, PATIENCE, Receiver, Serving, Site, crash_host, of_attempts, task_of, wait_until,
@@ -338,4 +339,31 @@ fn a_store_moves_to_a_server_and_back_with_all_that_is_in_it() {
     assert_eq!(key["policy"]["cap"], 3);
     assert_eq!(back.json(&["store", "check"])["well"], true);
     assert_eq!(receiver.requests().len(), 3);
+}
+
+#[test]
+fn a_key_that_one_host_rotates_in_is_taken_by_the_others_when_they_start_again() {
+    let Some(database) = Database::fresh() else { return };
+    let sites = [(); 2].map(|()| site(&database, &["webhook_none"], ""));
+    let open = |site: &Site| Switchboard::builder(site.path()).watch(false).work_on(WorkOn::Nothing).open();
+    let first = open(&sites[0]).unwrap();
+    share_keys(&sites[0], &sites[1]);
+    let second = open(&sites[1]).unwrap();
+    let old = first.keys().list().unwrap()[0].id.clone();
+    first.keys().rotate().unwrap();
+    // It seals with the key that was the first when it started, and the rotation has left that one.
+    let draft = WebhookDraft { url: "https://example.com/".into(), method: "none".into(), ..WebhookDraft::default() };
+    second.webhooks().add(draft).unwrap();
+    let sealed = |host: &Switchboard| -> Vec<(bool, u64)> {
+        host.keys().list().unwrap().iter().map(|key| (key.current, key.webhooks)).collect()
+    };
+    assert_eq!(sealed(&first), [(true, 0), (false, 1)]);
+    assert_eq!(first.keys().forget_unused().unwrap(), Vec::<String>::new());
+    drop(second);
+    let refused = Chain(&open(&sites[1]).err().unwrap()).to_string();
+    assert!(refused.contains("are sealed with the key"), "{refused}");
+    share_keys(&sites[0], &sites[1]);
+    let second = open(&sites[1]).unwrap();
+    assert_eq!((sealed(&first), sealed(&second)), (vec![(true, 1), (false, 0)], vec![(true, 1), (false, 0)]));
+    assert_eq!(first.keys().forget_unused().unwrap(), [old]);
 }

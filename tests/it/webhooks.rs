@@ -143,7 +143,16 @@ fn keys_are_replaced_and_a_lost_one_is_an_error_that_loses_nothing() {
     assert_eq!(forgotten, json!({ "sealed": 0, "forgotten": [first[0]["id"]] }));
     assert_eq!(site.json(&["webhook", "reveal", &id, "signed_secret"])["value"], SECRET);
 
+    // Whoever puts another key before the others seals with it from the next start on.
     let (file, away) = (site.path().join("keys/secrets.keys"), site.path().join("away"));
+    assert_eq!(site.json(&["key", "rotate"]), json!({ "sealed": 1 }));
+    let keys = fs::read_to_string(&file).unwrap();
+    fs::write(&file, keys.lines().rev().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")).unwrap();
+    let turned = site.json(&["key", "list"]);
+    assert_eq!((&turned[0]["id"], &turned[0]["webhooks"]), (&both[0]["id"], &json!(1)), "{turned}");
+    assert_eq!((&turned[0]["current"], &turned[1]["current"]), (&json!(true), &json!(false)));
+    drop(site.json(&["key", "re-encrypt", "--forget-unused"]));
+
     fs::rename(&file, &away).unwrap();
     let key = both[0]["id"].as_str().unwrap();
     site.run(&["webhook", "list"]).refused(1, &["are sealed with the key", key, "secrets.keys", "Nothing was changed"]);

@@ -32,4 +32,4 @@ pub use task::{
 };
 pub(crate) use task::{read_schedule, write_schedule};
 pub use transfer::{LastIds, PluginValue, Record, StoredPolicy};
-pub use webhook::{Envelope, Failing, NewWebhook, Order, Sealed, Webhook, WebhookOptions};
+pub use webhook::{Envelope, Failing, NewWebhook, Order, Resealed, Sealed, Webhook, WebhookOptions};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, StoreError, Timestamp, Webhook, WebhookId, sealed,
+    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, Sealed, StoreError, Timestamp, Webhook, WebhookId,
+    sealed,
 };
 
 /// Webhooks.
@@ -36,8 +37,6 @@ pub trait WebhookStore: Send + Sync + sealed::Sealed {
     fn webhook_warned(&self, id: WebhookId) -> Receipt<bool>;
     /// Forgets the failures of a webhook.
     fn webhook_delivered(&self, id: WebhookId) -> Receipt<()>;
-    /// Replaces the secrets of a webhook by the same ones, sealed otherwise. False when they are no longer `seen`.
-    fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool>;
     /// Removes a webhook; its tasks that have not ended become dead in the same commit. False when there is none.
     fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool>;
     /// Returns one webhook.
@@ -77,8 +76,9 @@ pub trait SealingStore: Send + Sync + sealed::Sealed {
     ///
     /// When the store cannot be read.
     fn plugin_values(&self) -> Result<Vec<PluginValue>, StoreError>;
-    /// Replaces a plugin's value by the same one, sealed otherwise. False when it is no longer `seen`.
-    fn reseal_plugin_value(&self, seen: PluginValue, sealed: Vec<u8>) -> Receipt<bool>;
+    /// Replaces secrets by the same ones, sealed otherwise, and returns how many. Those that have changed since they were
+    /// seen stay.
+    fn reseal(&self, resealed: Resealed) -> Receipt<u64>;
 }
 
 /// What plugins keep.

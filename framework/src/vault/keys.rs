@@ -167,9 +167,9 @@ impl KeyRing {
         }
     }
 
-    /// Returns the id of the first key.
-    pub(crate) fn first(&self) -> Option<&str> {
-        self.order.first().map(String::as_str)
+    /// Returns the id of the first key; nothing when there is none, which is no ring that [`Source::read`] gives.
+    pub(crate) fn first(&self) -> &str {
+        self.order.first().map_or("", String::as_str)
     }
 
     pub(crate) fn ids(&self) -> &[String] {

@@ -3,7 +3,7 @@ use super::*;
 fn vault(folder: &std::path::Path) -> Vault {
     let source = Source::File(folder.join("keys").join("secrets.keys"));
     let ring = source.add_key().unwrap();
-    Vault::new(source, ring, None)
+    Vault::new(source, ring)
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_file_of_keys_is_its_owners_alone_and_a_wrong_one_is_refused() {
     let path = folder.path().join("keys").join("secrets.keys");
     let source = Source::File(path.clone());
     assert!(source.read().unwrap().is_none());
-    let old = source.add_key().unwrap().first().unwrap().to_owned();
+    let old = source.add_key().unwrap().first().to_owned();
     let ring = source.add_key().unwrap();
     assert_eq!((ring.ids().len(), &ring.ids()[1]), (2, &old), "the new key comes first");
     assert_eq!(source.read().unwrap().unwrap().ids(), ring.ids());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Case, DONE, accept_tasks, event, finish, start, state, task};
 use crate::store::{
-    Envelope, Failing, NewWebhook, Order, OwnerId, Rate, Sealed, Store, TaskState, Timestamp, Webhook, WebhookId,
-    WebhookOptions,
+    Envelope, Failing, NewWebhook, Order, OwnerId, Rate, Resealed, Sealed, Store, TaskState, Timestamp, Webhook,
+    WebhookId, WebhookOptions,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -143,8 +143,9 @@ fn ended_tasks(store: &dyn Store) {
 fn resealed(store: &dyn Store) {
     let one = add(store, 62);
     let other = Sealed("sealed1:cd:x".into());
-    assert!(store.reseal_webhook(one.id, one.secrets.clone(), other.clone()).wait().unwrap());
-    assert!(!store.reseal_webhook(one.id, one.secrets.clone(), one.secrets).wait().unwrap());
+    let reseal = |webhooks, plugin_values| store.reseal(Resealed { webhooks, plugin_values }).wait().unwrap();
+    assert_eq!(reseal(vec![(one.id, one.secrets.clone(), other.clone())], Vec::new()), 1);
+    assert_eq!(reseal(vec![(one.id, one.secrets.clone(), one.secrets)], Vec::new()), 0);
     let now = store.webhook(one.id).unwrap().unwrap();
     assert_eq!((now.secrets, now.updated_at), (other, one.updated_at), "nothing that its owner sees has changed");
     let keep = |key: &str, value: &[u8], expires_at| {
@@ -157,8 +158,7 @@ fn resealed(store: &dyn Store) {
     assert_eq!(values.len(), 2);
     let (b, a) = (values.pop().unwrap(), values.pop().unwrap());
     keep("a", b"3", None);
-    assert!(!store.reseal_plugin_value(a, b"x".to_vec()).wait().unwrap(), "it was replaced meanwhile");
-    assert!(store.reseal_plugin_value(b, b"y".to_vec()).wait().unwrap());
+    assert_eq!(reseal(Vec::new(), vec![(a, b"x".to_vec()), (b, b"y".to_vec())]), 1, "the other was replaced meanwhile");
     let values = store.plugin_values().unwrap();
     let kept: Vec<_> = values.iter().map(|one| (one.value.as_slice(), one.expires_at)).collect();
     assert_eq!(kept, [(&b"3"[..], None), (&b"y"[..], Some(Timestamp(9_000)))]);

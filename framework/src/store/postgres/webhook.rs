@@ -11,7 +11,7 @@ use super::session::{Failure, Session};
 use super::write::text;
 use super::{Kind, PostgresStore};
 use crate::store::{
-    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, SealingStore, StoreError, Timestamp, Webhook,
+    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, Sealed, SealingStore, StoreError, Timestamp, Webhook,
     WebhookId, WebhookStore,
 };
 
@@ -74,13 +74,6 @@ impl WebhookStore for PostgresStore {
         })
     }
 
-    fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool> {
-        self.change(Kind::OWN, async move |session: &Session| {
-            let sql = "UPDATE webhook SET secrets = $2 WHERE id = $1 AND secrets = $3";
-            changed(session, sql, &[&id.0, &sealed.0, &seen.0]).await
-        })
-    }
-
     fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
         self.change(Kind::WORK, async move |session: &Session| {
             if !changed(session, "DELETE FROM webhook WHERE id = $1", &[&id.0]).await? {
@@ -130,10 +123,18 @@ impl SealingStore for PostgresStore {
         })
     }
 
-    fn reseal_plugin_value(&self, seen: PluginValue, sealed: Vec<u8>) -> Receipt<bool> {
+    fn reseal(&self, resealed: Resealed) -> Receipt<u64> {
         self.change(Kind::OWN, async move |session: &Session| {
-            let sql = "UPDATE plugin_value SET value = $1 WHERE plugin = $2 AND key = $3 AND value = $4";
-            changed(session, sql, &[&sealed, &seen.plugin, &seen.key, &seen.value]).await
+            let mut count = 0;
+            for (id, seen, sealed) in &resealed.webhooks {
+                let sql = "UPDATE webhook SET secrets = $2 WHERE id = $1 AND secrets = $3";
+                count += session.execute(sql, &[&id.0, &sealed.0, &seen.0]).await?;
+            }
+            for (seen, sealed) in &resealed.plugin_values {
+                let sql = "UPDATE plugin_value SET value = $1 WHERE plugin = $2 AND key = $3 AND value = $4";
+                count += session.execute(sql, &[sealed, &seen.plugin, &seen.key, &seen.value]).await?;
+            }
+            Ok(count)
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::wire;
-use super::{OwnerId, Rate, Timestamp, WebhookId};
+use super::{OwnerId, PluginValue, Rate, Timestamp, WebhookId};
 
 /// A webhook that is to be added, or what an existing one becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +154,23 @@ pub enum Envelope {
     Reference,
     /// That of Standard Webhooks: `{"type":"booking.added","timestamp":"…","data":{…}}`.
     Standard,
+}
+
+/// Secrets that are sealed otherwise than they were, each with what was seen of it in the store.
+#[derive(Debug, Default)]
+pub struct Resealed {
+    /// Secrets of webhooks.
+    pub webhooks: Vec<(WebhookId, Sealed, Sealed)>,
+    /// What plugins keep.
+    pub plugin_values: Vec<(PluginValue, Vec<u8>)>,
+}
+
+impl Resealed {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.webhooks.is_empty() && self.plugin_values.is_empty()
+    }
 }
 
 /// Secrets as they are stored: text that only the holder of the key can read. Its `Debug` shows nothing of them.

@@ -9,7 +9,7 @@ use super::transfer::read_plugin_value;
 use super::write::execute;
 use super::{SqliteStore, Sync};
 use crate::store::{
-    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Sealed, SealingStore, StoreError, Timestamp, Webhook,
+    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, Sealed, SealingStore, StoreError, Timestamp, Webhook,
     WebhookId, WebhookStore,
 };
 
@@ -68,13 +68,6 @@ impl WebhookStore for SqliteStore {
         })
     }
 
-    fn reseal_webhook(&self, id: WebhookId, seen: Sealed, sealed: Sealed) -> Receipt<bool> {
-        self.change_webhooks(move |connection| {
-            let sql = "UPDATE webhook SET secrets = ? WHERE id = ? AND secrets = ?";
-            Ok(execute(connection, sql, params![sealed.0, id.0, seen.0])? > 0)
-        })
-    }
-
     fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
         self.change_webhooks(move |connection| {
             if execute(connection, "DELETE FROM webhook WHERE id = ?", params![id.0])? == 0 {
@@ -119,10 +112,18 @@ impl SealingStore for SqliteStore {
         self.read(|connection| all(connection, sql, [], read_plugin_value))
     }
 
-    fn reseal_plugin_value(&self, seen: PluginValue, sealed: Vec<u8>) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| {
-            let sql = "UPDATE plugin_value SET value = ? WHERE plugin = ? AND key = ? AND value = ?";
-            Ok(execute(connection, sql, params![sealed, seen.plugin, seen.key, seen.value])? > 0)
+    fn reseal(&self, resealed: Resealed) -> Receipt<u64> {
+        self.change_webhooks(move |connection| {
+            let mut count = 0;
+            for (id, seen, sealed) in &resealed.webhooks {
+                let sql = "UPDATE webhook SET secrets = ? WHERE id = ? AND secrets = ?";
+                count += execute(connection, sql, params![sealed.0, id.0, seen.0])?;
+            }
+            for (seen, sealed) in &resealed.plugin_values {
+                let sql = "UPDATE plugin_value SET value = ? WHERE plugin = ? AND key = ? AND value = ?";
+                count += execute(connection, sql, params![sealed, seen.plugin, seen.key, seen.value])?;
+            }
+            Ok(count as u64)
         })
     }
 }
