@@ -29,6 +29,7 @@ use std::time::Duration;
 use switchboard_plugin_api::{HandlerKind, PluginError};
 
 pub(crate) use engine::{Deferred, Settings};
+pub(crate) use executor::STORE_RETRY;
 pub use outcomes::TaskOutcome;
 pub(crate) use recurrence::Recurrence;
 pub use recurrence::RecurrenceError;

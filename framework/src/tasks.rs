@@ -107,6 +107,28 @@ pub enum TaskError {
         /// What was asked for.
         per: Duration,
     },
+    /// A replay was accepted and cannot be started while somebody waits.
+    #[error(
+        "the replay {id} is accepted and cannot be started in the foreground just now: it is run in the background, \
+         `switchboard task show {id}` shows how it ends"
+    )]
+    NotStarted {
+        /// The replay.
+        id: TaskId,
+        /// Why.
+        source: StoreError,
+    },
+    /// A replay has run and its end cannot be written down.
+    #[error(
+        "the replay {id} has run, and how it ended cannot be written down just now: that is done as soon as the store \
+         can be written, `switchboard task show {id}` shows it then"
+    )]
+    NotWritten {
+        /// The replay.
+        id: TaskId,
+        /// Why.
+        source: StoreError,
+    },
     /// The store failed.
     #[error("the tasks cannot be read or changed")]
     Store {

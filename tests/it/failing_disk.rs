@@ -159,6 +159,36 @@ fn a_disk_that_cannot_read_fails_with_a_reason_and_recovers() {
     drop(site.wait_for_task(next, "done"));
 }
 
+#[test]
+fn a_replay_in_the_foreground_whose_end_cannot_be_written_ends_when_the_disk_is_well() {
+    if !has_faulty_disk() {
+        return;
+    }
+    let failing = Failing::new();
+    let site = &failing.site;
+    site.settings("[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n");
+    let _serving = failing.serve();
+    let id = task_of(&site.emit(63, "booking_added", "{}")).to_string();
+    failing.held.arrived.recv_timeout(PATIENCE).unwrap();
+    failing.held.release.send(()).unwrap();
+    drop(site.wait_for_task(id.parse().unwrap(), "done"));
+    let shown = std::thread::scope(|scope| {
+        let traced = scope.spawn(|| site.run(&["task", "replay", &id, "--trace"]));
+        failing.held.arrived.recv_timeout(PATIENCE).unwrap();
+        failing.disk.fail("write", "");
+        failing.held.release.send(()).unwrap();
+        traced.join().unwrap()
+    });
+    shown.refused(1, &["has run, and how it ended cannot be written down just now", "a write failed"]);
+    let tasks = site.json(&["task", "list"]);
+    let replay = tasks.as_array().unwrap().iter().find(|task| task["replay_of"].to_string() == id).unwrap();
+    assert_eq!(replay["state"], "running");
+    failing.disk.mend("write");
+    let task = site.wait_for_task(replay["id"].as_i64().unwrap(), "done");
+    assert_eq!(of_attempts(&task, "outcome"), ["ok"], "it has run once");
+    assert_eq!(failing.held.receiver.requests().len(), 2);
+}
+
 /// A file system in memory of a fixed size. It goes when it is dropped.
 struct SmallDisk(tempfile::TempDir);
 

@@ -213,6 +213,12 @@ impl Deferred {
         }
     }
 
+    /// Takes a task that this host holds and nobody has told of.
+    pub(crate) fn adopt(&self, head: TaskHead) {
+        self.shared.intake.took(1);
+        self.send(Message::Accepted(vec![head]));
+    }
+
     /// Takes a task that was made ready by hand.
     pub(crate) fn retried(&self, task: AcceptedTask) {
         self.send(Message::Retried(task));

@@ -18,7 +18,7 @@ use crate::runtime::INTERRUPTED;
 use crate::store::{AttemptResult, Lease, Receipt, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
 
 /// Wait between tries to write to a store that fails, for example because its disk is full.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+pub(crate) const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// What the scheduler hears when a task has ended.
 pub(super) struct Ended {
