@@ -1,15 +1,17 @@
 //! A host program is killed again and again, at random moments: while it starts, accepts, runs, ends, recovers and stops.
 //! A witness outside of it keeps what it acknowledged and what its handlers did, and holds the store to both.
 //!
-//! `SWITCHBOARD_CRASH_ROUNDS` sets the number of rounds (500), `SWITCHBOARD_CRASH_SEED` repeats a run.
+//! `SWITCHBOARD_CRASH_ROUNDS` sets the number of rounds (500; each named moment gets a hundredth of them),
+//! `SWITCHBOARD_CRASH_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use switchboard::error::Chain;
 use switchboard::store::{Attempt, Care, SqliteStore, Task, TaskFilter, TaskId, TaskState, TaskStore};
-use switchboard_tests::{CrashHost, Line, PATIENCE, crash_host};
+use switchboard_tests::{CrashHost, FaultyDisk, Line, PATIENCE, crash_host, has_faulty_disk};
 use tempfile::TempDir;
 
 /// Rounds, where `SWITCHBOARD_CRASH_ROUNDS` does not say otherwise.
@@ -220,50 +222,171 @@ fn round(folder: &Path, random: &mut fastrand::Rng, number: u64, witness: &mut W
     host.kill().into_iter().for_each(|line| witness.hear(line));
 }
 
-/// Does some rounds on a site of its own. Returns how many tasks ended, and how often one was run again.
-fn rounds_on_a_site(count: u64, seed: u64) -> (u64, u64) {
-    let site = TempDir::new().unwrap();
-    std::fs::write(site.path().join("switchboard.toml"), SETTINGS).unwrap();
-    let path = site.path().join("switchboard.db");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut witness = Witness::default();
-    for number in 0..count {
-        round(site.path(), &mut random, number, &mut witness);
-        if !path.exists() {
-            assert!(witness.acknowledged.is_empty());
-            continue;
+/// A data folder on which a host is killed again and again.
+struct Killed {
+    site: TempDir,
+    witness: Witness,
+    rounds: u64,
+}
+
+impl Killed {
+    fn new() -> Self {
+        let site = TempDir::new().unwrap();
+        std::fs::write(site.path().join("switchboard.toml"), SETTINGS).unwrap();
+        Self { site, witness: Witness::default(), rounds: 0 }
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::open_to_read(&self.site.path().join("switchboard.db")).unwrap()
+    }
+
+    /// Holds the store to what is known, after a round.
+    fn look(&mut self) {
+        self.rounds += 1;
+        if !self.site.path().join("switchboard.db").exists() {
+            assert!(self.witness.acknowledged.is_empty());
+            return;
         }
-        let store = SqliteStore::open_to_read(&path).unwrap();
-        if witness.acknowledged.is_empty() && store.task_counts().is_err() {
-            // Killed before it had made its tables.
-            continue;
+        let store = self.store();
+        if self.witness.acknowledged.is_empty()
+            && let Err(error) = store.task_counts()
+        {
+            // Killed before it had made its tables, which it makes all at once.
+            let error = Chain(&error).to_string();
+            assert!(error.contains("no such table"), "{error}");
+            return;
         }
-        witness.look(&store);
-        if number % 25 == 0 {
-            assert_eq!(store.check().unwrap(), Vec::<String>::new(), "round {number}");
+        self.witness.look(&store);
+        if self.rounds % 25 == 1 {
+            assert_eq!(store.check().unwrap(), Vec::<String>::new(), "round {}", self.rounds);
         }
     }
-    let host = CrashHost::start(CrashHost::command(crash_host(), site.path(), "drain", 0, count * NUMBERS));
-    host.wait().into_iter().for_each(|line| witness.hear(line));
-    let store = SqliteStore::open_to_read(&path).unwrap();
-    witness.ended_up_to = 0;
-    witness.look(&store);
-    let again = witness.conclude(&store);
-    (store.task_counts().unwrap().done, again)
+
+    /// Lets a host do what is left, and holds the store to everything. Returns how many tasks are done, and how often one
+    /// was run again.
+    fn conclude(mut self) -> (u64, u64) {
+        let host =
+            CrashHost::start(CrashHost::command(crash_host(), self.site.path(), "drain", 0, self.rounds * NUMBERS));
+        host.wait().into_iter().for_each(|line| self.witness.hear(line));
+        let store = self.store();
+        self.witness.ended_up_to = 0;
+        self.witness.look(&store);
+        (store.task_counts().unwrap().done, self.witness.conclude(&store))
+    }
+}
+
+/// Does some rounds on a site of its own. Returns how many tasks ended, and how often one was run again.
+fn rounds_on_a_site(count: u64, seed: u64) -> (u64, u64) {
+    let mut killed = Killed::new();
+    let mut random = fastrand::Rng::with_seed(seed);
+    for number in 0..count {
+        round(killed.site.path(), &mut random, number, &mut killed.witness);
+        killed.look();
+    }
+    killed.conclude()
+}
+
+/// Moments at which a host is killed, as `tests/fixtures/faulty` names them, and what it is doing then.
+const MOMENTS: [&str; 10] = [
+    // Nothing of a commit is written, or a part of it; also while tables are made and a start takes up what was left.
+    "before-log-write",
+    "after-log-write",
+    // All of it is written, and then also safe; nobody has been told.
+    "before-log-sync",
+    "after-log-sync",
+    // The log is moved into the database, at its size or at a stop.
+    "before-database-write",
+    "after-database-write",
+    "before-database-sync",
+    "after-database-sync",
+    // An acceptance, a handler's effect or an end is about to be known outside, or has just become so.
+    "before-output-write",
+    "after-output-write",
+];
+
+/// Kills a host at one of the moments so often, each time at another of its occurrences.
+fn kill_at(moment: &str, kills: u64, seed: u64) {
+    let mut killed = Killed::new();
+    let mut random = fastrand::Rng::with_seed(seed);
+    // Some moments are rare: one that did not come so often is waited for less long the next time.
+    let (mut done, mut most) = (0, 128_u64);
+    while done < kills {
+        assert!(killed.rounds < kills * 20, "{moment}: {done} kills in {} rounds", killed.rounds);
+        let mut command =
+            CrashHost::command(crash_host(), killed.site.path(), "work", random.u64(..) >> 8, killed.rounds * NUMBERS);
+        FaultyDisk::new().put_before(&mut command, killed.site.path());
+        let latest = random.u64(1..=most);
+        FaultyDisk::kill_at(&mut command, moment, random.u64(1..=latest));
+        if until_it_ends(command, random.usize(0..200), &mut killed.witness) {
+            done += 1;
+        } else {
+            most = (most / 2).max(1);
+        }
+        killed.look();
+    }
+    killed.conclude();
+}
+
+/// Runs the host program and asks it to stop after so many lines, or when it has nothing more to do. Returns whether it was
+/// killed before it had stopped.
+fn until_it_ends(command: std::process::Command, lines: usize, witness: &mut Witness) -> bool {
+    let mut host = CrashHost::start(command);
+    let mut heard = Vec::new();
+    let mut is_open = false;
+    loop {
+        if heard.len() >= lines {
+            host.close_input();
+        }
+        match host.next(if is_open { Duration::from_millis(40) } else { PATIENCE }) {
+            Some(line) => {
+                is_open |= line == Line::Ready;
+                heard.push(line);
+            }
+            None if host.has_ended() => break,
+            None => host.close_input(),
+        }
+    }
+    heard.extend(host.kill());
+    let killed = heard.last() != Some(&Line::Stopped);
+    heard.into_iter().for_each(|line| witness.hear(line));
+    killed
+}
+
+/// Does something for each number below `count`, on as many threads as there are sites.
+fn side_by_side<V: Send>(count: u64, work: impl Fn(u64) -> V + Sync) -> Vec<V> {
+    let (next, work) = (std::sync::atomic::AtomicU64::new(0), &work);
+    let numbers = || {
+        let one = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        (one < count).then_some(one)
+    };
+    std::thread::scope(|threads| {
+        let workers: Vec<_> =
+            (0..SITES).map(|_| threads.spawn(|| std::iter::from_fn(numbers).map(work).collect::<Vec<V>>())).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+fn rounds() -> u64 {
+    std::env::var("SWITCHBOARD_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap())
 }
 
 #[test]
 fn a_host_that_is_killed_at_any_moment_keeps_every_promise() {
-    let rounds = std::env::var("SWITCHBOARD_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    let seed = seed();
+    let (rounds, seed) = (rounds(), seed());
     let _ = crash_host();
-    let sites: Vec<(u64, u64)> = std::thread::scope(|threads| {
-        let sites: Vec<_> = (0..SITES)
-            .map(|site| threads.spawn(move || rounds_on_a_site(rounds.div_ceil(SITES), seed.wrapping_add(site))))
-            .collect();
-        sites.into_iter().map(|site| site.join().unwrap()).collect()
-    });
+    let sites = side_by_side(SITES, |site| rounds_on_a_site(rounds.div_ceil(SITES), seed.wrapping_add(site)));
     let (done, again) = sites.iter().fold((0, 0), |(done, again), site| (done + site.0, again + site.1));
     // Else the rounds have not met what they are for.
     assert!(done > rounds && again > 0, "{done} tasks done, {again} runs again");
+}
+
+#[test]
+fn a_host_that_is_killed_at_each_named_moment_keeps_every_promise() {
+    if !has_faulty_disk() {
+        return;
+    }
+    let (kills, seed) = (rounds().div_ceil(100), seed());
+    let _ = crash_host();
+    let each = |at: u64| kill_at(MOMENTS[usize::try_from(at).unwrap()], kills, seed.wrapping_add(at));
+    side_by_side(MOMENTS.len() as u64, each);
 }

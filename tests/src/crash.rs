@@ -84,6 +84,11 @@ impl CrashHost {
         self.lines.recv_timeout(patience).ok()
     }
 
+    /// Returns whether it has ended; it may have said something that has not been heard.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Asks it to stop.
     pub fn close_input(&mut self) {
         self.stdin = None;

@@ -51,6 +51,11 @@ impl FaultyDisk {
         journal
     }
 
+    /// Kills a process that is started when a moment comes for the `count`-th time; the fixture says which there are.
+    pub fn kill_at(command: &mut Command, moment: &str, count: u64) {
+        command.env("FAULTY_KILL", format!("{moment}:{count}"));
+    }
+
     /// Lets something fail: `full`, `write`, `sync` or `read`; `text` is what the fixture says of it.
     pub fn fail(&self, what: &str, text: &str) {
         fs::write(self.control.path().join(what), text).unwrap();
