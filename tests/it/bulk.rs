@@ -1,6 +1,9 @@
 //! Schedules and bulk operations, as an administrator works with them.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use switchboard::{DeferOptions, Switchboard, TriggerNumber, WorkOn};
 use switchboard_tests::{Site, wait_until};
 
 #[track_caller]
@@ -79,6 +82,35 @@ fn a_bulk_operation_is_obeyed_by_what_a_host_holds_in_memory() {
     assert!(waited.as_secs() < 55, "it waited for the time that the retry was to replace: {done}");
     let keys = site.json(&["task", "key", "list"]);
     assert_eq!(keys, json!([]), "nothing of them is in memory");
+}
+
+#[test]
+fn a_bulk_operation_keeps_to_its_speed_and_goes_on_where_it_was_when_its_host_is_killed() {
+    let site = Site::new();
+    let host = Switchboard::builder(site.path()).work_on(WorkOn::Nothing).watch(false).open().unwrap();
+    for _ in 0..1_000 {
+        host.defer(TriggerNumber::new(21_010), "nobody", "{}", DeferOptions::default().key("a")).unwrap();
+    }
+    drop(host);
+    let bulk = || site.json(&["task", "bulk", "list"])[0].clone();
+    let seen = || bulk()["seen"].as_u64().unwrap();
+    let serving = site.serve();
+    let begun = Instant::now();
+    let id = site.json(&["task", "bulk", "cancel", "--key", "a", "--per-second", "4", "--yes"])["id"].to_string();
+    wait_until("a few of them", || seen() >= 5);
+    // The first goes at once, each of the others a quarter of a second after the one before: no sooner, however fast all is.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    serving.kill();
+    let before = seen();
+    let _serving = site.serve();
+    wait_until("it goes on", || {
+        assert!(seen() >= before, "it began anew");
+        seen() > before
+    });
+    carry_out(&site, &["task", "bulk", "stop", &id]);
+    let bulk = bulk();
+    assert_eq!((&bulk["state"], &bulk["total"], &bulk["changed"]), (&json!("cancelled"), &json!(1_000), &bulk["seen"]));
+    assert_eq!(site.json(&["task", "list", "--key", "a", "--count"])["dead"], bulk["changed"]);
 }
 
 #[test]

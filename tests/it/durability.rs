@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use switchboard_tests::{Answer, PATIENCE, Receiver, Site, of_attempts, task_of, wait_until};
 
+use crate::failing_disk::HeldReceiver;
+
 const SETTINGS: &str = "[egress]\nallow = [\"127.0.0.0/8\"]\n\n[deferred]\ntimeout = \"60s\"\n";
 
 /// Makes a data folder whose deliveries may take long, with more lines for `[deferred]`.
@@ -83,6 +85,48 @@ fn a_task_that_was_running_in_three_crashes_is_a_dead_letter() {
     assert!(task["reason"].as_str().unwrap().starts_with("crash"), "{task}");
     assert_eq!(of_attempts(&task, "outcome"), ["unknown"; 3]);
     assert_eq!(receiver.requests().len(), 3);
+}
+
+#[test]
+fn a_late_result_changes_nothing_and_says_so() {
+    let site = patient_site("");
+    let held = HeldReceiver::start();
+    site.add_webhook(62, &held.receiver.url("slow"), "none", &[]);
+    let serving = site.serve();
+    let id = task_of(&site.emit(62, "booking_added", "{}"));
+    held.arrived.recv_timeout(PATIENCE).unwrap();
+    // As if another host had taken it over and run it meanwhile.
+    change(&site, "UPDATE task SET lease = lease + 1 WHERE id = ?", id);
+    held.release.send(()).unwrap();
+    site.wait_for_log("Deferred", "a late result was dropped");
+    let task = site.task(id);
+    assert_eq!((&task["state"], of_attempts(&task, "outcome")), (&json!("running"), vec![json!(null)]));
+    serving.kill();
+}
+
+#[test]
+fn a_task_whose_record_is_damaged_is_given_up_and_the_others_of_its_key_go_on() {
+    let site = patient_site("per_webhook = 1");
+    let receiver = Receiver::friendly();
+    site.add_webhook(62, &receiver.url("hook"), "none", &[]);
+    let [damaged, well] = [(); 2].map(|()| task_of(&site.emit(62, "booking_added", "{}")));
+    change(&site, "UPDATE task SET schedule = 'never' WHERE id = ?", damaged);
+    let _serving = site.serve();
+    drop(site.wait_for_task(well, "done"));
+    // Not with a command, which cannot read it either.
+    let reason = "SELECT reason FROM task WHERE id = ? AND state = 4";
+    let reason = || database(&site).query_row(reason, [damaged], |row| row.get::<_, String>(0)).unwrap_or_default();
+    wait_until("it is given up", || reason().starts_with("corrupt: "));
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+/// Changes a task in the store of a site from outside.
+fn change(site: &Site, sql: &str, task: i64) {
+    assert_eq!(database(site).execute(sql, [task]).unwrap(), 1);
+}
+
+fn database(site: &Site) -> rusqlite::Connection {
+    rusqlite::Connection::open(site.path().join("switchboard.db")).unwrap()
 }
 
 #[test]

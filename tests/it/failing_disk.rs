@@ -12,16 +12,16 @@ use switchboard_tests::{
 };
 
 /// A receiver that answers `/slow` when it is told to, and everything else at once.
-struct HeldReceiver {
-    receiver: Receiver,
+pub(crate) struct HeldReceiver {
+    pub(crate) receiver: Receiver,
     /// Tells of each request for `/slow`.
-    arrived: mpsc::Receiver<()>,
+    pub(crate) arrived: mpsc::Receiver<()>,
     /// Lets one of them be answered.
-    release: mpsc::Sender<()>,
+    pub(crate) release: mpsc::Sender<()>,
 }
 
 impl HeldReceiver {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (arrive, arrived) = mpsc::channel::<()>();
         let (release, released) = mpsc::channel::<()>();
         let held = Mutex::new((arrive, released));
@@ -168,20 +168,20 @@ fn a_replay_in_the_foreground_whose_end_cannot_be_written_ends_when_the_disk_is_
     let site = &failing.site;
     site.settings("[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n");
     let _serving = failing.serve();
-    let id = task_of(&site.emit(63, "booking_added", "{}")).to_string();
+    let id = task_of(&site.emit(63, "booking_added", "{}"));
     failing.held.arrived.recv_timeout(PATIENCE).unwrap();
     failing.held.release.send(()).unwrap();
-    drop(site.wait_for_task(id.parse().unwrap(), "done"));
+    drop(site.wait_for_task(id, "done"));
     let shown = std::thread::scope(|scope| {
-        let traced = scope.spawn(|| site.run(&["task", "replay", &id, "--trace"]));
+        let traced = scope.spawn(|| site.run(&["task", "replay", &id.to_string(), "--trace"]));
         failing.held.arrived.recv_timeout(PATIENCE).unwrap();
         failing.disk.fail("write", "");
         failing.held.release.send(()).unwrap();
         traced.join().unwrap()
     });
-    shown.refused(1, &["has run, and how it ended cannot be written down just now", "a write failed"]);
+    shown.refused(1, &["has run, and how it ended cannot be written down just now", "the store cannot be written"]);
     let tasks = site.json(&["task", "list"]);
-    let replay = tasks.as_array().unwrap().iter().find(|task| task["replay_of"].to_string() == id).unwrap();
+    let replay = tasks.as_array().unwrap().iter().find(|task| task["replay_of"] == id).unwrap();
     assert_eq!(replay["state"], "running");
     failing.disk.mend("write");
     let task = site.wait_for_task(replay["id"].as_i64().unwrap(), "done");

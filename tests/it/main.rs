@@ -40,6 +40,7 @@ mod plugin_folder;
 mod plugin_states;
 mod power_cut;
 mod released;
+mod retention;
 mod scheduling;
 mod store_care;
 mod suspension;
