@@ -1,7 +1,7 @@
 //! The behaviour that every engine has, as one suite.
 
 mod attempts;
-mod care;
+pub(crate) mod care;
 #[cfg(feature = "postgres")]
 pub(crate) mod hosts;
 mod webhooks;

@@ -170,7 +170,7 @@ fn bulk_replay(store: &dyn Store) {
 }
 
 /// A retention that keeps everything.
-pub(super) const ALL: Retention = Retention {
+pub(crate) const ALL: Retention = Retention {
     done_before: Timestamp(0),
     dead_before: Timestamp(0),
     max_ended: u64::MAX,

@@ -3,8 +3,10 @@
 use std::sync::Barrier;
 use std::time::Duration;
 
+use super::attempts::immediate;
+use super::care::ALL;
 use super::*;
-use crate::store::{BulkAction, BulkState, Change, NewBulk, Schedule};
+use crate::store::{Attempt, BulkAction, BulkState, Change, NewBulk, Retention, Schedule};
 
 /// Opens one more host on the database.
 pub(crate) type Open<'a> = &'a dyn Fn() -> Box<dyn Store>;
@@ -21,6 +23,7 @@ const CASES: &[HostsCase] = &[
     ("the bodies of events go when different hosts end their last tasks at once", forgetting),
     ("hosts that fire one slot at once start one task", slots),
     ("one host takes a bulk operation on, and all hosts hold what they held", bulks),
+    ("what attempts take counts whichever host made them, also when it is gone", attempt_bytes),
     ("hosts hear of each other's work", news),
 ];
 
@@ -206,6 +209,27 @@ fn bulks(open: Open<'_>) {
     assert!(held(waiting[stepper]) && !held(waiting[1 - stepper]), "another host would not know of it");
     assert!(hosts[stepper].start(waiting[stepper], Timestamp(70)).wait().unwrap().is_some());
     assert_eq!(claim(hosts[1 - stepper], 10), [waiting[1 - stepper]]);
+}
+
+fn attempt_bytes(open: Open<'_>) {
+    let (one, two) = (open(), open());
+    let large = |host: &dyn Store| {
+        let large = Attempt { response: Some("x".repeat(9_600)), exchanges: Vec::new(), ..immediate("guest_added") };
+        host.record_attempt(large).wait().unwrap();
+    };
+    let prune =
+        |host: &dyn Store, max_attempt_bytes| host.prune(Retention { max_attempt_bytes, ..ALL }, 10).wait().unwrap();
+    // Each takes 10,000 bytes.
+    (0..3).for_each(|_| large(&*two));
+    (0..3).for_each(|_| large(&*one));
+    assert_eq!(prune(&*one, 60_000), 0);
+    assert_eq!(prune(&*one, 50_000), 1, "another host's");
+    two.close();
+    assert_eq!(prune(&*one, 50_000), 0, "what went does not count, whoever removed it");
+    assert_eq!(prune(&*one, 40_000), 1, "what a host made that is gone still counts");
+    let three = open();
+    large(&*three);
+    assert_eq!((prune(&*three, 50_000), prune(&*one, 40_000), prune(&*three, 40_000)), (0, 1, 0));
 }
 
 fn news(open: Open<'_>) {

@@ -108,6 +108,12 @@ const FIRST_ATTEMPTS: &str = remove_attempts!(
      WHERE before < $3::bigint"
 );
 
+/// Takes what hosts that are gone have counted into one row, so that there are no more rows than hosts; $1 is the host.
+const GATHER_BYTES: &str = "WITH gone AS (
+        DELETE FROM attempt_bytes WHERE host NOT IN (0, $1::bigint) AND host NOT IN (SELECT id FROM host) RETURNING bytes)
+    INSERT INTO attempt_bytes (host, bytes) SELECT 0, sum(bytes)::bigint FROM gone HAVING count(*) > 0
+    ON CONFLICT (host) DO UPDATE SET bytes = attempt_bytes.bytes + excluded.bytes";
+
 async fn prune(session: &Session, host: i64, retention: Retention, limit: u32) -> Result<u32, Failure> {
     // One host at a time; the others have nothing to do then.
     let sql = "SELECT pg_try_advisory_xact_lock(hashtextextended('switchboard prune ' || current_schema(), 0)),
@@ -135,6 +141,7 @@ async fn prune(session: &Session, host: i64, retention: Retention, limit: u32) -
     let sql = "DELETE FROM idempotency_key WHERE (owner, key) IN (SELECT owner, key FROM idempotency_key
                WHERE expires_at < $1 LIMIT $2)";
     gone += signed(session.execute(sql, &[&done_before, &(limit - gone)]).await?);
+    session.execute(GATHER_BYTES, &[&host]).await?;
     let row = session.row(OLD_ATTEMPTS, &[&host, &(limit - gone), &retention.attempts_before.0]).await?;
     gone += row.map_or(0, |row| row.get::<_, i64>(0));
     let row = session.row("SELECT coalesce(sum(bytes), 0)::bigint FROM attempt_bytes", &[]).await?;
