@@ -18,6 +18,7 @@ use bare::Bare;
 use bare_postgres::Queue;
 use peer::Peer;
 use switchboard::config::StoreConfig;
+use switchboard_test_postgres::Server;
 use switchboard_tests::Site;
 use switchboard_tests::bench::{self, Line, SyncProbe, Target, compare, produced};
 use worked::{PAYLOAD_BYTES, Worked};
@@ -50,7 +51,11 @@ fn on_sqlite(site: &Site, probe: &mut SyncProbe) -> Vec<Line> {
 fn on_postgres(site: &Site, probe: &mut SyncProbe) -> Vec<Line> {
     // Before a private server is started, which then has the same priority.
     bench::real_time();
-    let Some(url) = switchboard_test_postgres::url() else { return Vec::new() };
+    // The server for tests syncs nothing.
+    let named = std::env::var("SWITCHBOARD_TEST_POSTGRES").ok().filter(|url| !url.is_empty());
+    let private = if named.is_none() { Server::start_durable() } else { None };
+    let Some(url) = named.or_else(|| private.as_ref().map(Server::url)) else { return Vec::new() };
+    let url = url.as_str();
     let store = |schema: &str| {
         bare_postgres::empty(url, schema);
         Some(StoreConfig::at(format!("{url}?schema={schema}")))

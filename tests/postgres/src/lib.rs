@@ -52,7 +52,7 @@ trap '' INT
 "$1/initdb" -D "$2/data" -A trust -U postgres -E UTF8 --locale=C --no-sync >"$2/log" 2>&1
 echo "listen_addresses = ''
 unix_socket_directories = '$2'
-fsync = off" >>"$2/data/postgresql.conf"
+fsync = $3" >>"$2/data/postgresql.conf"
 "$1/pg_ctl" -D "$2/data" -l "$2/log" -w start >>"$2/log" 2>&1
 echo ready
 cat >/dev/null
@@ -61,17 +61,31 @@ rm -rf "$2"
 "#;
 
 impl Server {
-    /// Starts a server from the installed binaries; `None` where there are none.
+    /// Starts a server from the installed binaries; `None` where there are none. It syncs nothing: it is for tests.
     ///
     /// # Panics
     ///
     /// When there are some and the server does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with("off")
+    }
+
+    /// As [`Server::start`], with a server that syncs as one in earnest does.
+    ///
+    /// # Panics
+    ///
+    /// When there are binaries and the server does not start.
+    #[must_use]
+    pub fn start_durable() -> Option<Self> {
+        Self::start_with("on")
+    }
+
+    fn start_with(fsync: &str) -> Option<Self> {
         let binaries = binaries()?;
         let folder = tempfile::Builder::new().prefix("switchboard-postgres-").tempdir().unwrap();
         let mut command = as_a_user(folder.path(), Path::new("sh"));
-        command.args(["-c", KEEP, "keep"]).arg(&binaries).arg(folder.path());
+        command.args(["-c", KEEP, "keep"]).arg(&binaries).arg(folder.path()).arg(fsync);
         let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
