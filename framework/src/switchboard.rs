@@ -245,8 +245,7 @@ impl Switchboard {
         let plugins = Plugins::new(folders, copies.clone(), config.loading.timeout, safe_mode)
             .map_err(|source| OpenError::Folder { path: copies, source })?;
         built_ins.push(built_in(AfterRun::NUMBER, Watcher::NAME.into(), Arc::new(Watcher)));
-        let payload_files =
-            PayloadFiles::new(data.join("deferred_tasks"), config.log.mode == Mode::Development);
+        let payload_files = PayloadFiles::new(data.join("deferred_tasks"), config.log.mode == Mode::Development);
         let core = Arc::new(Core {
             live: Live::new(&config, config_folder, environment),
             config,

@@ -73,6 +73,22 @@ fn a_key_that_belongs_to_other_content_is_refused_and_nothing_of_the_run_is_acce
 }
 
 #[test]
+fn the_same_event_counts_once_in_a_run_whether_its_key_comes_first_or_last() {
+    let (_site, host) = host_with_webhook(&Receiver::friendly());
+    let plain =
+        |contract: u32| Notification::new("booking_added", &json!({ "contract_uid": contract })).unwrap().owner(62);
+    let first = announce(&host, vec![booking(1, "k1"), plain(1)]).remove(0);
+    let last = announce(&host, vec![plain(2), booking(2, "k2"), plain(2)]);
+    assert_eq!((last.len(), last[0].tasks.len()), (1, 1));
+    for again in [vec![plain(1), booking(1, "k1")], vec![booking(1, "k1"), plain(1)], vec![booking(2, "k2")]] {
+        let again = announce(&host, again);
+        assert!(again.len() == 1 && again[0].known && [&first.id, &last[0].id].contains(&&again[0].id), "{again:?}");
+    }
+    // Two keys are two events, although they say the same.
+    assert_eq!(announce(&host, vec![plain(3), booking(3, "k3"), booking(3, "k4")]).len(), 2);
+}
+
+#[test]
 fn of_many_that_announce_at_once_under_a_key_one_is_first() {
     let (_site, host) = host_with_webhook(&Receiver::friendly());
     let together = Barrier::new(16);

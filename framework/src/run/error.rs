@@ -59,6 +59,14 @@ pub enum FinishError {
         /// Why.
         source: StoreError,
     },
+    /// The connection to the database broke while the events and tasks were stored.
+    #[error(
+        "it is not known whether what the run announced and deferred was stored: announce it again under the same idempotency keys, or look for it first"
+    )]
+    Unsure {
+        /// Why.
+        source: StoreError,
+    },
     /// Another event was announced under an idempotency key of the run, while the run went on.
     #[error(
         "the idempotency key `{key}` belongs to the event `{event}`, which says something else; no event of this run was accepted"
@@ -69,4 +77,14 @@ pub enum FinishError {
         /// The event that was announced first.
         event: EventId,
     },
+}
+
+impl FinishError {
+    /// Returns what is said of a commit that failed.
+    pub(super) fn of_store(source: StoreError) -> Self {
+        match source {
+            StoreError::Unsure { .. } => Self::Unsure { source },
+            source => Self::Store { source },
+        }
+    }
 }

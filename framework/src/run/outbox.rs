@@ -27,6 +27,18 @@ impl Entry {
         Self { event, planned: None, key: None, known: false }
     }
 
+    /// Whether it says the same for the same owner.
+    fn is(&self, event: &NewEvent) -> bool {
+        let other = &self.event;
+        (&other.name, other.owner) == (&event.name, event.owner) && same_json(&other.body, &event.body)
+    }
+
+    /// Makes it the event of an earlier announcement.
+    fn recognise(&mut self, id: EventId) {
+        self.event.id = id;
+        (self.known, self.planned) = (true, None);
+    }
+
     fn planned(&self) -> &[Planned] {
         self.planned.as_deref().unwrap_or_default()
     }
@@ -42,30 +54,37 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Takes an event; one that is in already gives the id of the first.
     pub(crate) fn announce(&mut self, event: NewEvent) -> EventId {
-        let same = |entry: &&Entry| {
-            let other = &entry.event;
-            (&other.name, other.owner) == (&event.name, event.owner) && same_json(&other.body, &event.body)
-        };
-        if let Some(entry) = self.entries.iter().find(same) {
-            return entry.event.id.clone();
-        }
-        let id = event.id.clone();
-        self.entries.push(Entry::new(event));
-        id
+        let first = self.entries.iter().find(|entry| entry.is(&event)).map(|entry| entry.event.id.clone());
+        first.unwrap_or_else(|| {
+            let id = event.id.clone();
+            self.entries.push(Entry::new(event));
+            id
+        })
     }
 
-    /// Takes an event under a key.
+    /// Takes an event under a key. One that was announced without a key has this one from now on.
     pub(crate) fn announce_under(&mut self, event: NewEvent, key: IdempotencyKey) -> EventId {
-        let id = event.id.clone();
-        self.entries.push(Entry { key: Some(key), ..Entry::new(event) });
+        let entry = match self.without_key(&event) {
+            Some(at) => &mut self.entries[at],
+            None => self.entries.push_mut(Entry::new(event)),
+        };
+        let id = entry.event.id.clone();
+        entry.key = Some(IdempotencyKey { event: id.clone(), ..key });
         id
     }
 
-    /// Takes an event that was announced before: nobody is told of it.
+    /// Takes an event that was announced before: nobody is told of it, also when it was announced without its key here.
     pub(crate) fn announce_known(&mut self, event: NewEvent) {
-        if !self.entries.iter().any(|entry| entry.event.id == event.id) {
+        if let Some(at) = self.without_key(&event) {
+            self.entries[at].recognise(event.id);
+        } else if !self.entries.iter().any(|entry| entry.event.id == event.id) {
             self.entries.push(Entry { known: true, ..Entry::new(event) });
         }
+    }
+
+    /// Returns where the same event is that was announced without a key.
+    fn without_key(&self, event: &NewEvent) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.key.is_none() && !entry.known && entry.is(event))
     }
 
     /// Returns what was announced in this run under the same key.
@@ -163,19 +182,22 @@ pub struct ImmediateResult {
 
 /// Commits the outbox in one durable step, hands the tasks to the scheduler and performs the immediate deliveries.
 pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
-    let failed = |source| FinishError::Store { source };
+    let failed = FinishError::of_store;
     let Outbox { mut entries, deferred } = state.with_outbox(std::mem::take);
     let now = Timestamp(state.core.clock.now());
-    let tasks = loop {
+    let (mut known, tasks) = loop {
+        // Before anything is accepted: whoever is told of a failure may do all of it again.
+        let known = entries.iter().filter(|entry| entry.known).map(|entry| deliveries(state, &entry.event.id));
+        let known = known.collect::<Result<Vec<_>, _>>().map_err(failed)?.into_iter();
         let (mut acceptance, keys) = acceptance(&entries, now);
         // A delay counts from the call, and is over when the run took longer.
         let deferred = deferred.iter().cloned();
         acceptance.tasks.extend(deferred.map(|task| NewTask { at: now, run_at: task.run_at.max(now), ..task }));
         if acceptance.events.is_empty() && acceptance.tasks.is_empty() {
-            break Vec::new();
+            break (known, Vec::new());
         }
         match state.core.accept_keyed(acceptance, keys, now).map_err(failed)? {
-            Keyed::Accepted(tasks) => break tasks,
+            Keyed::Accepted(tasks) => break (known, tasks),
             Keyed::Known(known) => recognise(&mut entries, known)?,
         }
     };
@@ -183,7 +205,7 @@ pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
     let mut events = Vec::with_capacity(entries.len());
     for entry in entries {
         let tasks = if entry.known {
-            deliveries(state, &entry.event.id).map_err(failed)?
+            known.next().unwrap_or_default()
         } else {
             let webhooks =
                 entry.planned().iter().filter(|planned| !planned.immediate).map(|planned| planned.webhook.id);
@@ -223,8 +245,7 @@ fn recognise(entries: &mut [Entry], known: Vec<IdempotencyKey>) -> Result<(), Fi
         if entry.key.as_ref().is_some_and(|key| key.fingerprint != first.fingerprint) {
             return Err(FinishError::KeyTaken { key: first.key, event: first.event });
         }
-        entry.event.id = first.event;
-        (entry.known, entry.planned) = (true, None);
+        entry.recognise(first.event);
     }
     Ok(())
 }

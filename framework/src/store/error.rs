@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why an operation of the store failed. Nothing of it is in the store then.
+/// Why an operation of the store failed. Nothing of it is in the store then, except perhaps after [`StoreError::Unsure`].
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -20,6 +20,14 @@ pub enum StoreError {
     /// The database server does not answer. New work is refused until it does.
     #[error("the database `{database}` does not answer: new work is refused until it does")]
     Unreachable {
+        /// The database, without its password.
+        database: String,
+        /// What the connection said.
+        source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The connection to the database broke during a commit. What was to be written may be there or not.
+    #[error("the connection to the database `{database}` broke during a commit: whether it was made is not known")]
+    Unsure {
         /// The database, without its password.
         database: String,
         /// What the connection said.

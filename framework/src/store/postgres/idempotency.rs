@@ -1,93 +1,122 @@
 //! Idempotency keys, in PostgreSQL.
 
-use tokio_postgres::Row;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
-use super::change;
-use super::session::{Failure, Session};
-use super::write::{self, Events, Tasks, text};
-use super::{Kind, PostgresStore};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::PostgresStore;
+use super::session::{Failure, Session, pipeline};
+use super::write::{self, text};
+use super::writer::Operation;
 use crate::store::{
-    Acceptance, AcceptedTask, EventId, IdempotencyKey, IdempotencyStore, Keyed, OwnerId, Receipt, StoreError, Timestamp,
+    Acceptance, EventId, IdempotencyKey, IdempotencyStore, Keyed, OwnerId, Receipt, StoreError, Timestamp,
 };
 
 impl IdempotencyStore for PostgresStore {
     fn accept_keyed(&self, acceptance: Acceptance, keys: Vec<IdempotencyKey>, now: Timestamp) -> Receipt<Keyed> {
-        let host = self.host;
-        let kind = Kind { holds: acceptance.tasks.iter().any(write::is_held), ..Kind::WORK };
-        self.change(kind, async move |session: &Session| accept(session, host, &acceptance, &keys, now).await)
+        self.submit(|answer| Operation::AcceptKeyed(Box::new(KeyedAcceptance { acceptance, keys, now }), answer))
     }
 
     fn idempotency_key(&self, owner: OwnerId, key: &str, now: Timestamp) -> Result<Option<IdempotencyKey>, StoreError> {
         let key = text(key).into_owned();
         self.read(async move |session: &Session| {
-            let known = known(session, &[owner.0], &[key.as_str().into()], now).await?;
-            Ok(known.into_iter().next())
+            let rows = session.query(KNOWN, &[&[owner.0].as_slice(), &[key.as_str()].as_slice()]).await?;
+            Ok(rows.iter().map(read).find(|known| known.expires_at > now))
         })
     }
 }
 
-async fn accept(
-    session: &Session,
-    host: i64,
-    acceptance: &Acceptance,
-    keys: &[IdempotencyKey],
-    now: Timestamp,
-) -> Result<Keyed, Failure> {
-    // Another host that announces under the same key waits here, and then finds it.
-    let names = keys.iter().map(|one| format!("switchboard idempotency {} {}", one.owner, text(&one.key)));
-    let locks: Vec<String> = names.chain(acceptance.tasks.iter().flat_map(write::locks_of)).collect();
-    session.query(write::LOCK_KEYS, &[&locks]).await?;
-    let owners: Vec<i64> = keys.iter().map(|one| one.owner.0).collect();
-    let texts: Vec<_> = keys.iter().map(|one| text(&one.key)).collect();
-    let known = known(session, &owners, &texts, now).await?;
-    if !known.is_empty() {
-        return Ok(Keyed::Known(known));
-    }
-    for key in keys {
-        insert(session, key).await?;
-    }
-    let mut events = Events::default();
-    acceptance.events.iter().for_each(|event| events.push(event));
-    session.query(write::ACCEPT_EVENTS, &events.columns()).await?;
-    accept_tasks(session, host, acceptance).await.map(Keyed::Accepted)
+/// An acceptance that is made unless one of its keys belongs to an earlier event.
+pub(super) struct KeyedAcceptance {
+    pub(super) acceptance: Acceptance,
+    pub(super) keys: Vec<IdempotencyKey>,
+    pub(super) now: Timestamp,
 }
 
-async fn accept_tasks(session: &Session, host: i64, acceptance: &Acceptance) -> Result<Vec<AcceptedTask>, Failure> {
-    if acceptance.tasks.iter().any(|task| task.unique.is_some()) {
-        let mut accepted = Vec::with_capacity(acceptance.tasks.len());
-        for task in &acceptance.tasks {
-            accepted.push(change::accept_task(session, host, task).await?);
+/// Of the operations of a group, those that are not done because these of their keys belong to earlier events.
+pub(super) type KnownKeys = HashMap<usize, Vec<IdempotencyKey>>;
+
+/// Returns the name under which a key is locked: another host that announces under it waits, and then finds it.
+pub(super) fn lock_of(key: &IdempotencyKey) -> String {
+    format!("switchboard idempotency {} {}", key.owner, text(&key.key))
+}
+
+/// Begins the transaction of a group, locks its keys, and returns which of them are known: the one round trip that a group
+/// with keys takes more than another.
+pub(super) async fn begin(
+    session: &Session,
+    begin: &str,
+    locks: &Vec<String>,
+    keyed: &[(usize, &KeyedAcceptance)],
+) -> Result<KnownKeys, Failure> {
+    let (lock_keys, look_up) = (session.prepare(write::LOCK_KEYS).await?, session.prepare(KNOWN).await?);
+    let keys = || keyed.iter().flat_map(|(_, one)| &one.keys);
+    let owners: Vec<i64> = keys().map(|key| key.owner.0).collect();
+    let names: Vec<Cow<'_, str>> = keys().map(|key| text(&key.key)).collect();
+    let steps = vec![
+        session.plain(begin),
+        session.step(&lock_keys, vec![locks]),
+        session.step(&look_up, vec![&owners, &names]),
+    ];
+    let rows = pipeline(steps).await?.pop().unwrap_or_default();
+    Ok(known_keys(keyed, rows.iter().map(read).collect()))
+}
+
+/// Finds out which keys belong to events of the store or of earlier operations.
+fn known_keys(keyed: &[(usize, &KeyedAcceptance)], stored: Vec<IdempotencyKey>) -> KnownKeys {
+    let mut earlier: HashMap<(OwnerId, Cow<'_, str>), IdempotencyKey> =
+        stored.into_iter().map(|key| ((key.owner, key.key.clone().into()), key)).collect();
+    let mut known = KnownKeys::new();
+    for (index, KeyedAcceptance { keys, now, .. }) in keyed {
+        let names = keys.iter().map(|key| (key.owner, text(&key.key)));
+        let found = names.clone().filter_map(|name| earlier.get(&name));
+        let of_others: Vec<IdempotencyKey> = found.filter(|key| key.expires_at > *now).cloned().collect();
+        if of_others.is_empty() {
+            earlier.extend(names.zip(keys.iter().cloned()));
+        } else {
+            known.insert(*index, of_others);
         }
-        return Ok(accepted);
     }
-    let mut tasks = Tasks::default();
-    acceptance.tasks.iter().for_each(|task| tasks.push(task));
-    let rows = session.query(write::ACCEPT_TASKS, &tasks.columns(&host)).await?;
-    let mut ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    // Given in the order of the tasks, in whatever order they come back.
-    ids.sort_unstable();
-    Ok(acceptance.tasks.iter().zip(ids).map(|(task, id)| write::accepted(task, id)).collect())
+    known
 }
 
-/// Writes a key down, in place of one that has expired.
-pub(super) async fn insert(session: &Session, key: &IdempotencyKey) -> Result<(), Failure> {
-    let sql = "INSERT INTO idempotency_key (owner, key, event, fingerprint, expires_at) VALUES ($1, $2, $3, $4, $5)
-               ON CONFLICT (owner, key) DO UPDATE SET event = excluded.event, fingerprint = excluded.fingerprint,
-               expires_at = excluded.expires_at";
-    let IdempotencyKey { owner, key, event, fingerprint, expires_at } = key;
-    session.execute(sql, &[&owner.0, &text(key), &event.0, fingerprint, &expires_at.0]).await.map(drop)
+/// Writes keys down, each in place of one that has expired.
+pub(super) const INSERT: &str = "INSERT INTO idempotency_key (owner, key, event, fingerprint, expires_at)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[], $5::bigint[])
+    ON CONFLICT (owner, key) DO UPDATE SET event = excluded.event, fingerprint = excluded.fingerprint,
+    expires_at = excluded.expires_at";
+
+const KNOWN: &str = "SELECT owner, key, event, fingerprint, expires_at FROM idempotency_key
+    WHERE (owner, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))";
+
+/// Columns of keys, for [`INSERT`].
+#[derive(Default)]
+pub(super) struct Keys<'k> {
+    owner: Vec<i64>,
+    key: Vec<Cow<'k, str>>,
+    event: Vec<&'k str>,
+    fingerprint: Vec<&'k [u8]>,
+    expires_at: Vec<i64>,
 }
 
-async fn known(
-    session: &Session,
-    owners: &[i64],
-    keys: &[std::borrow::Cow<'_, str>],
-    now: Timestamp,
-) -> Result<Vec<IdempotencyKey>, Failure> {
-    let sql = "SELECT owner, key, event, fingerprint, expires_at FROM idempotency_key
-               WHERE (owner, key) IN (SELECT * FROM unnest($1::bigint[], $2::text[])) AND expires_at > $3";
-    let rows = session.query(sql, &[&owners, &keys, &now.0]).await?;
-    Ok(rows.iter().map(read).collect())
+impl<'k> Keys<'k> {
+    pub(super) fn push(&mut self, key: &'k IdempotencyKey) {
+        self.owner.push(key.owner.0);
+        self.key.push(text(&key.key));
+        self.event.push(&key.event.0);
+        self.fingerprint.push(&key.fingerprint);
+        self.expires_at.push(key.expires_at.0);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.owner.is_empty()
+    }
+
+    pub(super) fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![&self.owner, &self.key, &self.event, &self.fingerprint, &self.expires_at]
+    }
 }
 
 pub(super) fn read(row: &Row) -> IdempotencyKey {

@@ -33,8 +33,10 @@ pub(super) enum Failure {
     Conflict(Arc<tokio_postgres::Error>),
     /// The server can write nothing just now.
     Unable(Arc<tokio_postgres::Error>),
-    /// There is no connection. What was sent on it may be committed.
+    /// There is no connection.
     Broken(Arc<dyn std::error::Error + Send + Sync>),
+    /// The connection broke after something was sent on it, which may be committed.
+    Unsure(Arc<dyn std::error::Error + Send + Sync>),
     /// A record cannot be read.
     Store(StoreError),
 }
@@ -44,11 +46,21 @@ impl Failure {
         Self::Broken(Arc::from(reason.into()))
     }
 
+    /// Returns what is known of a change when this happened after it was sent to be committed, or committed.
+    pub(super) fn after_commit(self) -> Self {
+        match self {
+            Self::Refused(source) | Self::Conflict(source) | Self::Unable(source) => Self::Unsure(source),
+            Self::Broken(source) | Self::Unsure(source) => Self::Unsure(source),
+            Self::Store(error) => Self::Unsure(Arc::new(error)),
+        }
+    }
+
     /// Returns what the caller of a change is told.
     pub(super) fn of_write(self, database: &str) -> StoreError {
         match self {
             Self::Refused(source) | Self::Conflict(source) | Self::Unable(source) => StoreError::Write { source },
             Self::Broken(source) => StoreError::Unreachable { database: database.to_owned(), source },
+            Self::Unsure(source) => StoreError::Unsure { database: database.to_owned(), source },
             Self::Store(error) => error,
         }
     }
@@ -57,7 +69,9 @@ impl Failure {
     pub(super) fn of_read(self, database: &str) -> StoreError {
         match self {
             Self::Refused(source) | Self::Conflict(source) | Self::Unable(source) => StoreError::Read { source },
-            Self::Broken(source) => StoreError::Unreachable { database: database.to_owned(), source },
+            Self::Broken(source) | Self::Unsure(source) => {
+                StoreError::Unreachable { database: database.to_owned(), source }
+            }
             Self::Store(error) => error,
         }
     }

@@ -18,10 +18,13 @@ use tokio_postgres::Row;
 
 use super::Inside;
 use super::change;
+use super::idempotency::{self, KeyedAcceptance, Keys, KnownKeys};
 use super::listen::News;
 use super::session::{Failure, Session, Step, pipeline};
 use super::write::{self, Events, Finish, Finishes, Starts, Tasks};
-use crate::store::{Acceptance, AcceptedTask, Change, Lease, Started, StoreError, TaskId, Timestamp};
+use crate::store::{
+    Acceptance, AcceptedTask, Change, IdempotencyKey, Keyed, Lease, Started, StoreError, TaskId, Timestamp,
+};
 
 /// Most operations in one commit.
 const MAX_GROUP: usize = 1024;
@@ -50,6 +53,7 @@ pub(super) type Local<'a, V> = Pin<Box<dyn Future<Output = V> + 'a>>;
 /// What is queued.
 pub(super) enum Operation {
     Accept(Acceptance, Answer<Vec<AcceptedTask>>),
+    AcceptKeyed(Box<KeyedAcceptance>, Answer<Keyed>),
     Start(TaskId, Timestamp, Answer<Option<Started>>),
     Finish(Box<Finish>, Answer<bool>),
     Single(Box<dyn Single>),
@@ -106,6 +110,7 @@ impl<V: Send, F: AsyncFn(&Session) -> Result<V, Failure> + Send> Single for Func
 /// What an operation gave.
 enum Value {
     Accepted(Vec<AcceptedTask>),
+    Known(Vec<IdempotencyKey>),
     Started(Box<Result<Option<Started>, StoreError>>),
     Finished(bool),
     /// The caller is told nothing, or the operation itself has it.
@@ -124,7 +129,9 @@ impl Operation {
 
     fn news(&self) -> Option<News> {
         let free = match self {
-            Self::Accept(acceptance, _) => acceptance.tasks.iter().any(|task| !write::is_held(task)),
+            Self::Accept(..) | Self::AcceptKeyed(..) => {
+                self.acceptance().is_some_and(|acceptance| acceptance.tasks.iter().any(|task| !write::is_held(task)))
+            }
             Self::Finish(finish, _) => match &finish.ending {
                 crate::store::Ending::Retry { hold, .. } => !hold,
                 crate::store::Ending::Release => true,
@@ -136,6 +143,15 @@ impl Operation {
         free.then_some(News::Work)
     }
 
+    /// Returns what it accepts, with or without keys.
+    fn acceptance(&self) -> Option<&Acceptance> {
+        match self {
+            Self::Accept(acceptance, _) => Some(acceptance),
+            Self::AcceptKeyed(keyed, _) => Some(&keyed.acceptance),
+            _ => None,
+        }
+    }
+
     fn tell(self, value: Result<Value, StoreError>) {
         // Callers that no longer wait do not need their answers.
         match (self, value) {
@@ -143,6 +159,13 @@ impl Operation {
                 let _ = answer.send(value.map(|value| match value {
                     Value::Accepted(tasks) => tasks,
                     _ => Vec::new(),
+                }));
+            }
+            (Self::AcceptKeyed(_, answer), value) => {
+                let _ = answer.send(value.map(|value| match value {
+                    Value::Accepted(tasks) => Keyed::Accepted(tasks),
+                    Value::Known(keys) => Keyed::Known(keys),
+                    _ => Keyed::Known(Vec::new()),
                 }));
             }
             (Self::Start(_, _, answer), value) => {
@@ -172,7 +195,9 @@ impl Unsure {
     fn note(&mut self, group: &[Operation]) {
         for operation in group {
             match operation {
-                Operation::Accept(acceptance, _) => self.holds |= acceptance.tasks.iter().any(write::is_held),
+                Operation::Accept(..) | Operation::AcceptKeyed(..) => {
+                    self.holds |= operation.acceptance().is_some_and(|one| one.tasks.iter().any(write::is_held));
+                }
                 Operation::Start(task, ..) => drop(self.starts.insert(*task)),
                 Operation::Finish(finish, _) => drop(self.ends.insert((finish.task, finish.lease))),
                 Operation::Single(single) => self.holds |= single.holds(),
@@ -242,21 +267,24 @@ impl Writer {
         let inside = &self.inside;
         let transaction = tokio::time::timeout(GROUP_TIMEOUT, transact(inside, &session, group)).await;
         let result = transaction.unwrap_or_else(|_| Err(Failure::broken("the server did not answer in time")));
-        match &result {
-            Err(Failure::Broken(_)) => {
+        let mut values = match result {
+            Ok(values) => values,
+            Err(failure @ Failure::Broken(_)) => {
                 self.unsure.note(group);
-                return result;
+                return Err(failure.after_commit());
             }
-            // What is not committed is rolled back already where the commit was sent as well; a second time does no harm.
-            Err(_) => session.batch("ROLLBACK").await?,
-            Ok(_) => {}
-        }
-        let mut values = result?;
+            Err(failure) => {
+                // Rolled back already where the commit was sent as well; a second time does no harm.
+                session.batch("ROLLBACK").await?;
+                return Err(failure);
+            }
+        };
         if !self.unsure.ends.is_empty()
             && let Err(failure) = self.recognise_ends(&session, group, &mut values).await
         {
+            // The commit was made: nothing of it may be done a second time.
             self.unsure.note(group);
-            return Err(failure);
+            return Err(failure.after_commit());
         }
         self.note_runs(group, &values);
         self.session = Some(session);
@@ -379,7 +407,7 @@ enum Part {
 /// What a group is made of, as columns.
 #[derive(Default)]
 struct Columns<'g> {
-    locks: Vec<String>,
+    keys: Keys<'g>,
     events: Events<'g>,
     tasks: Tasks<'g>,
     /// Tasks of acceptances in which something is unique, with the places of operation and task.
@@ -390,7 +418,8 @@ struct Columns<'g> {
 }
 
 impl<'g> Columns<'g> {
-    fn of(inside: &Inside, group: &'g [Operation]) -> Self {
+    /// Returns the columns of a group without the operations whose keys are `known`.
+    fn of(inside: &Inside, group: &'g [Operation], known: &KnownKeys) -> Self {
         let mut columns = Self::default();
         let mut news: Vec<News> = group.iter().filter_map(Operation::news).collect();
         news.sort_unstable();
@@ -399,6 +428,11 @@ impl<'g> Columns<'g> {
         for (index, operation) in group.iter().enumerate() {
             match operation {
                 Operation::Accept(acceptance, _) => columns.accept(index, acceptance),
+                Operation::AcceptKeyed(..) if known.contains_key(&index) => {}
+                Operation::AcceptKeyed(keyed, _) => {
+                    keyed.keys.iter().for_each(|key| columns.keys.push(key));
+                    columns.accept(index, &keyed.acceptance);
+                }
                 Operation::Start(task, now, _) => columns.starts.push(*task, *now),
                 Operation::Finish(finish, _) => columns.finishes.push(finish),
                 Operation::Single(_) => {}
@@ -408,7 +442,6 @@ impl<'g> Columns<'g> {
     }
 
     fn accept(&mut self, index: usize, acceptance: &'g Acceptance) {
-        self.locks.extend(acceptance.tasks.iter().flat_map(write::locks_of));
         acceptance.events.iter().for_each(|event| self.events.push(event));
         if is_plain(acceptance) {
             return acceptance.tasks.iter().for_each(|task| self.tasks.push(task));
@@ -417,6 +450,13 @@ impl<'g> Columns<'g> {
             self.unique.push((index, place, Tasks::of(task)));
         }
     }
+}
+
+/// Returns the names under which an operation locks the keys of what it accepts.
+fn locks_of(operation: &Operation) -> impl Iterator<Item = String> + '_ {
+    let keys = operation.keyed().map_or(&[][..], |keyed| &keyed.keys);
+    let tasks = operation.acceptance().map_or(&[][..], |acceptance| &acceptance.tasks);
+    keys.iter().map(idempotency::lock_of).chain(tasks.iter().flat_map(write::locks_of))
 }
 
 /// Returns whether nothing in it is unique, so that all of it is made whatever the table holds.
@@ -428,10 +468,20 @@ fn is_plain(acceptance: &Acceptance) -> bool {
 async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Result<Vec<Value>, Failure> {
     let sync = group.iter().map(Operation::sync).max().unwrap_or(Sync::Full);
     let begin = if sync == Sync::Full { "BEGIN" } else { "BEGIN; SET LOCAL synchronous_commit TO off" };
-    let columns = Columns::of(inside, group);
-    let Columns { locks, events, tasks, unique, starts, finishes, news } = &columns;
+    let locks: Vec<String> = group.iter().flat_map(locks_of).collect();
+    let keyed: Vec<(usize, &KeyedAcceptance)> =
+        group.iter().enumerate().filter_map(|(index, operation)| Some((index, operation.keyed()?))).collect();
+    let known = match keyed.is_empty() {
+        true => None,
+        false => Some(idempotency::begin(session, begin, &locks, &keyed).await?),
+    };
+    let has_begun = known.is_some();
+    let known = known.unwrap_or_default();
+    let columns = Columns::of(inside, group, &known);
+    let Columns { keys, events, tasks, unique, starts, finishes, news } = &columns;
     // A statement has to be known to the server before it can be sent together with others.
     let lock_keys = session.prepare(write::LOCK_KEYS).await?;
+    let insert_keys = session.prepare(idempotency::INSERT).await?;
     let accept_events = session.prepare(write::ACCEPT_EVENTS).await?;
     let accept_tasks = session.prepare(write::ACCEPT_TASKS).await?;
     let accept_unique = session.prepare(write::ACCEPT_UNIQUE).await?;
@@ -442,9 +492,15 @@ async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Re
     let notify = session.prepare("SELECT pg_notify($1, $2)").await?;
     let work = News::Work.payload(inside.host);
 
-    let mut plan: Vec<(Part, Step<'_>)> = vec![(Part::Plain, session.plain(begin))];
-    if !locks.is_empty() {
-        plan.push((Part::Plain, session.step(&lock_keys, vec![locks])));
+    let mut plan: Vec<(Part, Step<'_>)> = Vec::new();
+    if !has_begun {
+        plan.push((Part::Plain, session.plain(begin)));
+        if !locks.is_empty() {
+            plan.push((Part::Plain, session.step(&lock_keys, vec![&locks])));
+        }
+    }
+    if !keys.is_empty() {
+        plan.push((Part::Plain, session.step(&insert_keys, keys.columns())));
     }
     if !events.is_empty() {
         plan.push((Part::Plain, session.step(&accept_events, events.columns())));
@@ -485,10 +541,17 @@ async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Re
         single.run(session).await?;
     }
     pipeline(end).await?;
-    Ok(values_of(group, &parts, rows))
+    Ok(values_of(group, known, &parts, rows))
 }
 
 impl Operation {
+    fn keyed(&self) -> Option<&KeyedAcceptance> {
+        match self {
+            Self::AcceptKeyed(keyed, _) => Some(keyed),
+            _ => None,
+        }
+    }
+
     fn single(&self) -> Option<&dyn Single> {
         match self {
             Self::Single(single) => Some(&**single),
@@ -498,7 +561,7 @@ impl Operation {
 }
 
 /// Gives the rows to the operations that they belong to.
-fn values_of(group: &[Operation], parts: &[Part], rows: Vec<Vec<Row>>) -> Vec<Value> {
+fn values_of(group: &[Operation], mut known: KnownKeys, parts: &[Part], rows: Vec<Vec<Row>>) -> Vec<Value> {
     let mut ids = Vec::new();
     let mut unique: Vec<(usize, AcceptedTask)> = Vec::new();
     let mut started = Vec::new();
@@ -508,7 +571,7 @@ fn values_of(group: &[Operation], parts: &[Part], rows: Vec<Vec<Row>>) -> Vec<Va
             Part::Plain => {}
             Part::Tasks => ids.extend(rows.iter().map(|row| row.get::<_, i64>(0))),
             Part::Unique(operation, place) => {
-                if let (Some(Operation::Accept(acceptance, _)), Some(row)) = (group.get(*operation), rows.first())
+                if let (Some(acceptance), Some(row)) = (group[*operation].acceptance(), rows.first())
                     && let Some(task) = acceptance.tasks.get(*place)
                 {
                     unique.push((*operation, write::accepted_unique(task, row)));
@@ -523,15 +586,19 @@ fn values_of(group: &[Operation], parts: &[Part], rows: Vec<Vec<Row>>) -> Vec<Va
     let (mut ids, mut unique) = (ids.into_iter(), unique.into_iter().peekable());
     let mut started: std::collections::HashMap<_, _> = started.into_iter().collect();
     let (mut starts, mut finishes) = (0.., 0..);
-    let mut value = |(index, operation): (usize, &Operation)| match operation {
-        Operation::Accept(acceptance, _) if is_plain(acceptance) => {
-            let tasks = acceptance.tasks.iter().zip(&mut ids);
-            Value::Accepted(tasks.map(|(task, id)| write::accepted(task, id)).collect())
-        }
-        Operation::Accept(..) => {
+    let mut accepted = |index, acceptance: &Acceptance| match is_plain(acceptance) {
+        true => acceptance.tasks.iter().zip(&mut ids).map(|(task, id)| write::accepted(task, id)).collect(),
+        false => {
             let tasks = std::iter::from_fn(|| unique.next_if(|(operation, _)| *operation == index));
-            Value::Accepted(tasks.map(|(_, task)| task).collect())
+            tasks.map(|(_, task)| task).collect()
         }
+    };
+    let mut value = |(index, operation): (usize, &Operation)| match operation {
+        Operation::Accept(acceptance, _) => Value::Accepted(accepted(index, acceptance)),
+        Operation::AcceptKeyed(keyed, _) => match known.remove(&index) {
+            Some(keys) => Value::Known(keys),
+            None => Value::Accepted(accepted(index, &keyed.acceptance)),
+        },
         Operation::Start(..) => {
             let started = starts.next().and_then(|place: usize| started.remove(&place));
             Value::Started(Box::new(started.transpose()))
