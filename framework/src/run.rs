@@ -487,7 +487,7 @@ impl Run {
     /// # Errors
     ///
     /// When the store cannot take it, or an idempotency key of its events was used meanwhile for another content. Nothing of
-    /// this run was accepted then.
+    /// this run was accepted then, except perhaps after [`FinishError::Unsure`].
     pub fn finish(mut self) -> Result<Finished, FinishError> {
         self.finished = true;
         finish(&self.state)
