@@ -180,7 +180,8 @@ where
 /// A connection with its prepared statements. It lives in the thread of the store.
 pub(super) struct Session {
     client: Client,
-    statements: RefCell<HashMap<&'static str, Statement>>,
+    /// By where their texts lie and how long they are: to hash the texts for every group would take longer than to send it.
+    statements: RefCell<HashMap<(usize, usize), Statement>>,
 }
 
 impl Session {
@@ -190,11 +191,12 @@ impl Session {
 
     /// Returns the statement, prepared once for the connection.
     pub(super) async fn prepare(&self, sql: &'static str) -> Result<Statement, Failure> {
-        if let Some(statement) = self.statements.borrow().get(sql) {
+        let place = (sql.as_ptr().addr(), sql.len());
+        if let Some(statement) = self.statements.borrow().get(&place) {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare(sql).await?;
-        self.statements.borrow_mut().insert(sql, statement.clone());
+        self.statements.borrow_mut().insert(place, statement.clone());
         Ok(statement)
     }
 

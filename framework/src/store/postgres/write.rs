@@ -357,12 +357,12 @@ pub(super) struct Finishes<'a> {
     next_at: Vec<Option<i64>>,
     exchanges: Vec<Option<String>>,
     bytes: Vec<i64>,
-    /// Tasks whose input is not kept.
+    /// Tasks whose input is the body of an event and is not kept.
     pub(super) forgotten: Vec<i64>,
 }
 
 impl<'a> Finishes<'a> {
-    pub(super) fn push(&mut self, finish: &'a Finish) {
+    pub(super) fn push(&mut self, finish: &'a Finish, has_event: bool) {
         let (run_at, reason, hold) = match &finish.ending {
             Ending::Retry { at, reason, hold } => (Some(at.0), Some(reason), *hold),
             Ending::Dead { reason } => (None, Some(reason), false),
@@ -391,7 +391,7 @@ impl<'a> Finishes<'a> {
         let exchanges = write_exchanges(&finish.attempt.exchanges);
         self.bytes.push(attempt_bytes(finish.attempt.response.as_deref(), exchanges.as_deref()));
         self.exchanges.push(exchanges);
-        if forget {
+        if forget && has_event {
             self.forgotten.push(finish.task.0);
         }
     }

@@ -206,21 +206,31 @@ impl Unsure {
     }
 }
 
+/// A run that goes on.
+struct Run {
+    lease: Lease,
+    at: Timestamp,
+    /// Whether its input is the body of an event.
+    has_event: bool,
+}
+
+type Running = HashMap<TaskId, Run>;
+
 pub(super) struct Writer {
     inside: Rc<Inside>,
     session: Option<Session>,
     /// Whether there has been a connection.
     begun: bool,
     unsure: Unsure,
-    /// Runs that go on, with lease and start.
-    running: HashMap<TaskId, (Lease, Timestamp)>,
+    /// Runs that go on.
+    running: Running,
     /// Why there is no connection, when the next try is made, and how long the wait after it is.
     refused: Option<(Failure, Instant, Duration)>,
 }
 
 impl Writer {
     pub(super) fn new(inside: Rc<Inside>) -> Self {
-        let (unsure, running) = (Unsure::default(), HashMap::new());
+        let (unsure, running) = (Unsure::default(), Running::new());
         Self { inside, session: None, begun: false, unsure, running, refused: None }
     }
 
@@ -265,7 +275,7 @@ impl Writer {
     async fn attempt(&mut self, group: &[Operation]) -> Result<Vec<Value>, Failure> {
         let session = self.connected().await?;
         let inside = &self.inside;
-        let transaction = tokio::time::timeout(GROUP_TIMEOUT, transact(inside, &session, group)).await;
+        let transaction = tokio::time::timeout(GROUP_TIMEOUT, transact(inside, &session, group, &self.running)).await;
         let result = transaction.unwrap_or_else(|_| Err(Failure::broken("the server did not answer in time")));
         let mut values = match result {
             Ok(values) => values,
@@ -297,12 +307,13 @@ impl Writer {
             match (operation, value) {
                 (Operation::Start(task, at, _), Value::Started(started)) => {
                     if let Ok(Some(started)) = &**started {
-                        self.running.insert(*task, (started.lease, *at));
+                        let run = Run { lease: started.lease, at: *at, has_event: started.task.event.is_some() };
+                        self.running.insert(*task, run);
                     }
                 }
                 (Operation::Finish(finish, _), _) => {
                     if let Entry::Occupied(run) = self.running.entry(finish.task)
-                        && run.get().0 == finish.lease
+                        && run.get().lease == finish.lease
                     {
                         run.remove();
                     }
@@ -380,7 +391,7 @@ impl Writer {
     async fn settle(&mut self, session: &Session) -> Result<(), Failure> {
         let undone: Vec<i64> = self.unsure.starts.iter().map(|task| task.0).collect();
         let mut runs = change::Runs::default();
-        for (task, (lease, at)) in &self.running {
+        for (task, Run { lease, at, .. }) in &self.running {
             runs.id.push(task.0);
             runs.lease.push(lease.0);
             runs.at.push(at.0);
@@ -419,7 +430,7 @@ struct Columns<'g> {
 
 impl<'g> Columns<'g> {
     /// Returns the columns of a group without the operations whose keys are `known`.
-    fn of(inside: &Inside, group: &'g [Operation], known: &KnownKeys) -> Self {
+    fn of(inside: &Inside, group: &'g [Operation], known: &KnownKeys, running: &Running) -> Self {
         let mut columns = Self::default();
         let mut news: Vec<News> = group.iter().filter_map(Operation::news).collect();
         news.sort_unstable();
@@ -434,7 +445,10 @@ impl<'g> Columns<'g> {
                     columns.accept(index, &keyed.acceptance);
                 }
                 Operation::Start(task, now, _) => columns.starts.push(*task, *now),
-                Operation::Finish(finish, _) => columns.finishes.push(finish),
+                Operation::Finish(finish, _) => {
+                    let has_event = running.get(&finish.task).is_none_or(|run| run.has_event);
+                    columns.finishes.push(finish, has_event);
+                }
                 Operation::Single(_) => {}
             }
         }
@@ -465,7 +479,12 @@ fn is_plain(acceptance: &Acceptance) -> bool {
 }
 
 /// Does a group in one transaction.
-async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Result<Vec<Value>, Failure> {
+async fn transact(
+    inside: &Inside,
+    session: &Session,
+    group: &[Operation],
+    running: &Running,
+) -> Result<Vec<Value>, Failure> {
     let sync = group.iter().map(Operation::sync).max().unwrap_or(Sync::Full);
     let begin = if sync == Sync::Full { "BEGIN" } else { "BEGIN; SET LOCAL synchronous_commit TO off" };
     let locks: Vec<String> = group.iter().flat_map(locks_of).collect();
@@ -477,7 +496,7 @@ async fn transact(inside: &Inside, session: &Session, group: &[Operation]) -> Re
     };
     let has_begun = known.is_some();
     let known = known.unwrap_or_default();
-    let columns = Columns::of(inside, group, &known);
+    let columns = Columns::of(inside, group, &known, running);
     let Columns { keys, events, tasks, unique, starts, finishes, news } = &columns;
     // A statement has to be known to the server before it can be sent together with others.
     let lock_keys = session.prepare(write::LOCK_KEYS).await?;
