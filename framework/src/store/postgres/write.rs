@@ -253,13 +253,14 @@ pub(super) fn accepted_unique(task: &NewTask, row: &Row) -> AcceptedTask {
     AcceptedTask { head: read::head(row), held: !known && is_held(task), known }
 }
 
-/// Starts tasks that the host $3 holds, and writes the attempts. Columns: which of the operations, the task as
+/// Starts tasks that the host $3 holds, and writes the attempts. `+ 0` keeps the server from going through an index of states or
+/// holders, which is full of rows that were in that state a moment ago. Columns: which of the operations, the task as
 /// [`read::TASK_COLUMNS`] has it, then event and webhook.
 pub(super) const START: &str = concat!(
     "WITH begun AS (
          UPDATE task SET state = 1, attempts = attempts + 1, lease = lease + 1, updated_at = start.at
          FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS start (id, at, n)
-         WHERE task.id = start.id AND task.state IN (0, 2) AND task.holder = $3::bigint
+         WHERE task.id = start.id AND task.state + 0 IN (0, 2) AND task.holder + 0 = $3::bigint
          RETURNING start.n, task.*),
      written AS (
          ",
@@ -298,7 +299,7 @@ pub(super) const LOCK_EVENTS: &str =
     "SELECT 1 FROM event WHERE id IN (SELECT event FROM task WHERE id = ANY($1::bigint[]))
     ORDER BY id FOR UPDATE";
 
-/// Ends runs, and writes how the attempts ended. An ordered task lets the next one of its key go, of which the other hosts
+/// Ends runs, and writes how the attempts ended. See [`START`] for `+ 0`. An ordered task lets the next one of its key go, of which the other hosts
 /// are told.
 pub(super) const FINISH: &str = "WITH end_of AS (
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::integer[],
@@ -310,7 +311,7 @@ pub(super) const FINISH: &str = "WITH end_of AS (
         UPDATE task SET state = e.state, reason = e.reason, run_at = coalesce(e.run_at, task.run_at),
             attempts = task.attempts - e.not_counted, holder = CASE WHEN e.hold THEN $20::bigint END,
             payload = CASE WHEN e.forget THEN NULL ELSE task.payload END, updated_at = e.ended_at
-        FROM end_of e WHERE task.id = e.id AND task.lease = e.lease AND task.state = 1
+        FROM end_of e WHERE task.id = e.id AND task.lease = e.lease AND task.state + 0 = 1
         RETURNING e.n, task.ordered),
     written AS (
         UPDATE attempt SET ended_at = e.ended_at, outcome = e.outcome, status = e.status, detail = e.detail, url = e.url,
@@ -325,7 +326,7 @@ pub(super) const FINISH: &str = "WITH end_of AS (
 
 /// Removes the bodies of events whose tasks are all done.
 pub(super) const FORGET_EVENTS: &str = "UPDATE event SET body = '' WHERE body <> ''
-    AND id IN (SELECT event FROM task WHERE id = ANY($1::bigint[]) AND state = 3)
+    AND id IN (SELECT event FROM task WHERE id = ANY($1::bigint[]) AND state + 0 = 3)
     AND NOT EXISTS (SELECT 1 FROM task WHERE task.event = event.id AND state <> 3)";
 
 /// The end of a run, as its caller gave it.

@@ -47,6 +47,11 @@ pub(super) enum Sync {
     Full,
 }
 
+/// Whatever the writer changes it finds by an index. The server has no statistics of rows that were made a moment ago, and keeps
+/// the plans that it made while the tables were small: those that read a whole table have to be out of the question.
+const PLANS: &str =
+    "SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET jit TO off";
+
 pub(super) type Answer<V> = oneshot::Sender<Result<V, StoreError>>;
 pub(super) type Local<'a, V> = Pin<Box<dyn Future<Output = V> + 'a>>;
 
@@ -368,6 +373,7 @@ impl Writer {
 
     async fn connect(&mut self) -> Result<Session, Failure> {
         let session = self.inside.connector.connect(&self.inside.purpose("writer"), None).await?;
+        session.batch(PLANS).await?;
         // A broken connection may live on at the server, which has not noticed: until it is gone, what it had sent is
         // neither committed nor not.
         let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
