@@ -12,11 +12,11 @@ const ACCEPT: &str =
         AS new (key, payload) RETURNING id";
 
 const CLAIM: &str = "WITH begun AS (UPDATE task SET state = 1, attempts = 1, lease = 1, updated_at = 1
-        WHERE id = ANY($1::bigint[]) AND state = 0 RETURNING id)
+        WHERE id = ANY($1::bigint[]) AND state + 0 = 0 RETURNING id)
     INSERT INTO attempt (task, lease, number, mode, started_at) SELECT id, 1, 1, 'deferred', 1 FROM begun";
 
 const FINISH: &str = "WITH ended AS (UPDATE task SET state = 3, holder = NULL, payload = NULL, updated_at = 2
-        WHERE id = ANY($1::bigint[]) AND lease = 1 AND state = 1 RETURNING id)
+        WHERE id = ANY($1::bigint[]) AND lease = 1 AND state + 0 = 1 RETURNING id)
     UPDATE attempt SET ended_at = 2, outcome = 'ok' FROM ended WHERE attempt.task = ended.id AND attempt.lease = 1";
 
 /// A connection to a database whose tables a host has made.
@@ -35,7 +35,8 @@ impl Queue {
         let (client, statements) = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
             tokio::spawn(connection);
-            client.batch_execute(&format!("SET search_path = {schema}; SET synchronous_commit = on")).await.unwrap();
+            client.batch_execute(&format!("SET search_path = {schema}; SET synchronous_commit = on; SET enable_seqscan TO off; SET enable_hashjoin TO off;
+                SET enable_mergejoin TO off; SET jit TO off")).await.unwrap();
             let prepare = |sql| client.prepare(sql);
             let (accept, claim, finish) = tokio::try_join!(prepare(ACCEPT), prepare(CLAIM), prepare(FINISH)).unwrap();
             (client, [accept, claim, finish])

@@ -56,9 +56,10 @@ fn on_postgres(site: &Site, probe: &mut SyncProbe) -> Vec<Line> {
     let private = if named.is_none() { Server::start_durable() } else { None };
     let Some(url) = named.or_else(|| private.as_ref().map(Server::url)) else { return Vec::new() };
     let url = url.as_str();
+    let separator = if url.contains('?') { '&' } else { '?' };
     let store = |schema: &str| {
         bare_postgres::empty(url, schema);
-        Some(StoreConfig::at(format!("{url}?schema={schema}")))
+        Some(StoreConfig::at(format!("{url}{separator}schema={schema}")))
     };
     let bare_site = Site::new();
     worked::sample(&bare_site, store(SCHEMAS[1]));
