@@ -66,7 +66,7 @@ impl HostActivation<'_> {
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "ftl")) {
             let Some(language) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-            match std::fs::read_to_string(&path) {
+            match crate::language::read_file(&path) {
                 Ok(fluent) => self.add_texts(plugin, language, &fluent),
                 Err(error) => {
                     log::warn!(logger: self.core.log, target: CHANNEL, plugin = plugin,

@@ -29,6 +29,7 @@ mod chain;
 mod entries;
 mod guard;
 mod overrides;
+pub(crate) mod parts;
 mod source;
 mod texts;
 
@@ -41,8 +42,9 @@ use unic_langid::LanguageIdentifier;
 
 use texts::Texts;
 
-pub use entries::{SetTextError, TextEntry, set_override};
+pub use entries::{SetTextError, TextEntry};
 pub use overrides::{OverrideError, OverrideProblem};
+pub(crate) use source::read_file;
 
 /// The texts of all plugins, shared by all threads.
 ///
@@ -108,6 +110,15 @@ pub enum LanguageError {
         /// What stands there.
         reason: &'static str,
     },
+}
+
+/// Returns a language code as this module writes it: `de_ch` is `de-CH`.
+///
+/// # Errors
+///
+/// [`LanguageError::Code`] when it is none.
+pub fn canonical(code: &str) -> Result<String, LanguageError> {
+    Ok(chain::parse(code)?.to_string())
 }
 
 impl Languages {

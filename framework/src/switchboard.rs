@@ -26,7 +26,7 @@ use crate::egress::{Egress, EgressOptions};
 use crate::error::Chain;
 use crate::health::{self, Health};
 use crate::keys::{self, Keys, SealingError};
-use crate::language::{self, LanguageError, Languages, SetTextError};
+use crate::language::{LanguageError, Languages, SetTextError};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics, MetricsReport};
 use crate::outbox::{Outbox, Relay};
@@ -384,7 +384,7 @@ impl Switchboard {
         text: Option<&str>,
     ) -> Result<PathBuf, SetTextError> {
         let folder = self.data.join("languages");
-        let file = language::set_override(&folder, plugin, language, key, text)?;
+        let file = self.core.languages.set_override(&folder, plugin, language, key, text)?;
         load_overrides(&self.core.languages, &folder, &self.core.log);
         Ok(file)
     }

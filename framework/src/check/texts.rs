@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fluent_syntax::ast::{Entry, Expression, InlineExpression, Pattern, PatternElement};
+use fluent_syntax::ast::Entry;
 use switchboard_plugin_api::{LanguageFiles, LanguageInit, Trigger};
 
 use super::host::DEFAULT_LANGUAGE;
 use super::payloads;
 use super::worker::Session;
 use crate::language::Languages;
+use crate::language::parts::{self, Part};
 
 /// The texts of a plugin as it gives them: language and source.
 type Sources = Vec<(String, String)>;
@@ -25,7 +26,7 @@ fn sources(session: &mut Session<'_>) -> Option<Sources> {
     let beside = session.job.languages.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
     for path in beside.flatten().flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == "ftl")
-            && let (Some(language), Ok(source)) = (path.file_stem(), std::fs::read_to_string(&path))
+            && let (Some(language), Ok(source)) = (path.file_stem(), crate::language::read_file(&path))
         {
             sources.push((language.to_string_lossy().into_owned(), source));
         }
@@ -139,44 +140,17 @@ fn parsed(session: &mut Session<'_>) -> Option<BTreeMap<String, BTreeMap<String,
                 attributes.map(|attribute| (format!("{}.{}", message.id.name, attribute.id.name), &attribute.value));
             for (key, pattern) in own.into_iter().chain(attributes) {
                 let mut text = Text::default();
-                read_pattern(pattern, &mut text);
+                parts::visit(pattern, &mut |part| match part {
+                    Part::Text(value) => text.has_markup |= is_markup(value),
+                    Part::Argument(name) => {
+                        text.arguments.insert(name.to_owned());
+                    }
+                });
                 texts.insert(key, text);
             }
         }
     }
     Some(languages)
-}
-
-fn read_pattern(pattern: &Pattern<&str>, text: &mut Text) {
-    for element in &pattern.elements {
-        match element {
-            PatternElement::TextElement { value } => text.has_markup |= is_markup(value),
-            PatternElement::Placeable { expression } => read_expression(expression, text),
-        }
-    }
-}
-
-fn read_expression(expression: &Expression<&str>, text: &mut Text) {
-    match expression {
-        Expression::Inline(inline) => read_inline(inline, text),
-        Expression::Select { selector, variants } => {
-            read_inline(selector, text);
-            variants.iter().for_each(|variant| read_pattern(&variant.value, text));
-        }
-    }
-}
-
-fn read_inline(inline: &InlineExpression<&str>, text: &mut Text) {
-    match inline {
-        InlineExpression::VariableReference { id } => {
-            text.arguments.insert(id.name.to_owned());
-        }
-        InlineExpression::FunctionReference { arguments, .. } => {
-            arguments.positional.iter().for_each(|argument| read_inline(argument, text));
-        }
-        InlineExpression::Placeable { expression } => read_expression(expression, text),
-        _ => {}
-    }
 }
 
 /// Whether a text looks like HTML: a tag, or a character by its name.

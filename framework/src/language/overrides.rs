@@ -110,7 +110,7 @@ impl Languages {
 }
 
 fn read(path: &Path) -> Result<(LanguageIdentifier, Source, Vec<Problem>), OverrideProblem> {
-    let ftl = fs::read_to_string(path).map_err(|source| OverrideProblem::Read { path: path.to_owned(), source })?;
+    let ftl = source::read_file(path).map_err(|source| OverrideProblem::Read { path: path.to_owned(), source })?;
     let language = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
     source::read(&language, &ftl).map_err(|source| OverrideProblem::File { path: path.to_owned(), source })
 }

@@ -1,5 +1,8 @@
 //! Reading one Fluent source.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use fluent_bundle::FluentResource;
@@ -14,6 +17,17 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 /// A parsed source, shared by the bundles that use it.
 pub(super) type Source = Arc<FluentResource>;
+
+/// Reads a file of texts, of one that is too long no more than shows that.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_BYTES {
+        let error = format!("it has more than {MAX_BYTES} bytes, the limit of a language file");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
 
 /// Reads `ftl`; what cannot be parsed is reported, the rest is returned.
 pub(super) fn read(language: &str, ftl: &str) -> Result<(LanguageIdentifier, Source, Vec<Problem>), LanguageError> {

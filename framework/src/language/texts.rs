@@ -8,9 +8,9 @@ use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentValue};
 use unic_langid::LanguageIdentifier;
 
-use super::Problem;
 use super::entries::Sources;
 use super::source::{self, Source};
+use super::{Problem, parts};
 
 /// How many digits after the point a text can ask for; the library repeats `0` without a limit.
 const MAX_FRACTION_DIGITS: usize = 15;
@@ -58,6 +58,19 @@ impl Texts {
     /// Returns the sources of exactly this language: the plugin's own, and the administrator's.
     pub(super) fn sources(&self, language: &LanguageIdentifier) -> Sources<'_> {
         self.0.get(language).map_or((&[], &[]), |texts| (&texts.own, &texts.overrides))
+    }
+
+    /// Returns the names of the arguments of each of the plugin's own texts, in whichever language.
+    pub(super) fn arguments(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut arguments = BTreeMap::<String, BTreeSet<String>>::new();
+        let own = self.0.values().flat_map(|texts| &texts.own);
+        for message in own.flat_map(|source| source::messages(source)) {
+            let of_key = arguments.entry(message.id.name.to_owned()).or_default();
+            parts::arguments(message, |name| {
+                of_key.insert(name.to_owned());
+            });
+        }
+        arguments
     }
 
     /// Returns a problem for each entry of `source` that the plugin already has in `language`.
