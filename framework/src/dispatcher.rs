@@ -5,7 +5,7 @@
 //! affair.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use crate::plugins::Generation;
 use crate::registry::{Minicomponent, Target};
 use crate::run::{Call, OwnedCall};
 use crate::runtime::interrupted;
+use crate::store::Timestamp;
 use crate::suspension;
 
 /// Channel of everything that has to do with plugins and their calls.
@@ -114,12 +115,13 @@ pub(crate) fn call(call: &Call<'_>, input: &[u8]) -> Result<Payload, PluginError
     if minicomponent.panics.is_suspended() {
         return Err(suspension::refusal(minicomponent));
     }
+    let began = minicomponent.counts.begin();
     let result = match (&minicomponent.target, minicomponent.kind) {
         (Target::Plugin { generation, handler }, HandlerKind::Sync) => generation.running().call(*handler, call, input),
         (Target::Plugin { generation, handler }, _) => wait_for(call, generation, *handler, input),
         (Target::BuiltIn(handler), _) => handler.call(call, input),
     };
-    judged(minicomponent, &call.run.core, result)
+    judged(minicomponent, &call.run.core, began, result)
 }
 
 /// Calls an asynchronous handler and waits for it.
@@ -138,6 +140,7 @@ pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payloa
     if minicomponent.panics.is_suspended() {
         return Err(suspension::refusal(minicomponent));
     }
+    let began = minicomponent.counts.begin();
     let result = match (&minicomponent.target, minicomponent.kind) {
         (Target::Plugin { generation, handler }, HandlerKind::Async) => {
             let host = Arc::<OwnedCall>::clone(&call);
@@ -145,7 +148,7 @@ pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payloa
         }
         _ => Err(PluginError::permanent("a synchronous handler was called as an asynchronous one")),
     };
-    judged(minicomponent, core, result)
+    judged(minicomponent, core, began, result)
 }
 
 async fn within(
@@ -166,6 +169,7 @@ async fn within(
 fn judged(
     minicomponent: &Minicomponent,
     core: &Core,
+    began: Option<Instant>,
     mut result: Result<Payload, PluginError>,
 ) -> Result<Payload, PluginError> {
     if let Ok(value) = &result
@@ -173,7 +177,7 @@ fn judged(
     {
         result = Err(too_large(value.len()));
     }
-    minicomponent.counts.add(result.is_err());
+    minicomponent.counts.end(began, result.is_err());
     match &result {
         Ok(_) => minicomponent.panics.survived(),
         Err(error) => report_failure(minicomponent, core, error),
@@ -200,6 +204,7 @@ fn report_failure(minicomponent: &Minicomponent, core: &Core, error: &PluginErro
         error = error.to_string();
         "handler failed"
     );
+    minicomponent.counts.failed(Timestamp(core.clock.now()), &error.to_string());
     core.metrics.failed(&minicomponent.plugin, error);
     suspension::judge(core, minicomponent, error);
 }

@@ -67,7 +67,7 @@ pub use health::{Check, Health};
 pub use keys::{Keys, SealingError, SecretKey};
 pub use metrics::{Counted, Histogram, MetricsReport};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
-pub use registry::{BuiltIn, CallCounts, Collision, Minicomponent, Registry, Tier};
+pub use registry::{BuiltIn, CallCounts, CallFailure, CallTimes, Collision, Minicomponent, Registry, Tier};
 pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};
 pub use schedules::{ScheduleDraft, ScheduleError, Schedules};
 pub use suspension::{ResumeError, Suspension};

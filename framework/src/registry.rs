@@ -3,9 +3,10 @@
 //! A [`Registry`] is an immutable snapshot; loading or removing a plugin makes a new one, which is swapped in whole. A
 //! run sees one snapshot from start to end. Nothing here calls a handler.
 
+mod counts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use switchboard_plugin_api::host::{CallHost, Payload};
@@ -13,6 +14,8 @@ use switchboard_plugin_api::{HandlerKind, PluginError, TriggerNumber};
 
 use crate::plugins::Generation;
 use crate::suspension::{PanicStreak, Suspension};
+
+pub use counts::{CallCounts, CallFailure, CallTimes};
 
 /// Where a minicomponent comes from. A higher tier replaces the same number and name of a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -53,34 +56,6 @@ pub trait BuiltIn: Send + Sync {
 pub(crate) enum Target {
     BuiltIn(Arc<dyn BuiltIn>),
     Plugin { generation: Arc<Generation>, handler: u32 },
-}
-
-/// Counts of one minicomponent since it was registered.
-#[derive(Debug, Default)]
-pub struct CallCounts {
-    calls: AtomicU64,
-    failures: AtomicU64,
-}
-
-impl CallCounts {
-    pub(crate) fn add(&self, failed: bool) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        if failed {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns how often it was called.
-    #[must_use]
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Returns how many of the calls failed.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
 }
 
 /// One handler of one trigger number under one event name.
