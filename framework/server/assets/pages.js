@@ -43,6 +43,50 @@ function chooseMethods() {
   });
 }
 
+/** Returns by what a cell is sorted: numbers and times by their size, everything else as text. */
+function sizeOf(cell) {
+  const units = { ns: 1, 'µs': 1e3, ms: 1e6, s: 1e9 };
+  const [, number, unit] = cell.textContent.trim().match(/^([\d,.]+)(?: (ns|µs|ms|s))?$/) ?? [];
+  return number === undefined ? null : Number(number.replaceAll(',', '')) * (units[unit] ?? 1);
+}
+
+/** Sorts the rows of a table by a column, as its heading says. */
+function sortRows(table, column, order) {
+  const body = table.tBodies[0];
+  const sign = order === 'descending' ? -1 : 1;
+  const compare = (left, right) => {
+    const [a, b] = [left.cells[column], right.cells[column]];
+    const [x, y] = [sizeOf(a), sizeOf(b)];
+    return sign * (x !== null && y !== null ? x - y : a.textContent.trim().localeCompare(b.textContent.trim()));
+  };
+  body.append(...[...body.rows].sort(compare));
+  [...table.tHead.rows[0].cells].forEach((cell, index) => {
+    if (index === column) cell.setAttribute('aria-sort', order);
+    else cell.removeAttribute('aria-sort');
+  });
+}
+
+/** Makes the headings of tables that are shown as a whole into buttons that sort; the order outlasts a refresh. */
+function sortTables(root) {
+  for (const table of root.querySelectorAll('table[data-sort]')) {
+    const part = table.parentElement;
+    [...table.tHead.rows[0].cells].forEach((cell, column) => {
+      if (cell.querySelector('.hidden')) return;
+      const button = document.createElement('button');
+      button.className = 'sort';
+      button.type = 'button';
+      button.append(...cell.childNodes);
+      cell.append(button);
+      button.addEventListener('click', () => {
+        const order = cell.getAttribute('aria-sort') === 'ascending' ? 'descending' : 'ascending';
+        part.sorted = [column, order];
+        sortRows(table, column, order);
+      });
+    });
+    if (part.sorted) sortRows(table, ...part.sorted);
+  }
+}
+
 /** Loads the parts of a page that change again and again, unless they are paused, not looked at, or have the focus. */
 function keepCurrent() {
   if (!document.querySelector('[data-live]')) return;
@@ -64,11 +108,15 @@ function keepCurrent() {
       say('The server does not answer; what is shown may be old.');
       return;
     }
+    const selection = document.getSelection();
     for (const part of document.querySelectorAll('[data-live]')) {
       const fresh = page.getElementById(part.id);
-      if (!fresh || part.contains(document.activeElement) || fresh.innerHTML === part.dataset.shown) continue;
-      if (part.innerHTML !== fresh.innerHTML) part.innerHTML = fresh.innerHTML;
+      const isRead = part.contains(document.activeElement) || (!selection.isCollapsed && selection.containsNode(part, true));
+      if (!fresh || isRead || fresh.innerHTML === part.shown) continue;
+      part.shown = fresh.innerHTML;
+      part.innerHTML = fresh.innerHTML;
       nameTimes(part);
+      sortTables(part);
     }
   };
   setInterval(refresh, 5000);
@@ -108,23 +156,39 @@ function followLogs() {
       const record = JSON.parse(event.data);
       const line = document.createElement('div');
       line.className = record.level;
-      line.textContent = `${record.time} ${record.level.toUpperCase().padEnd(5)} ${record.message}`;
+      line.textContent = `${record.time} ${record.level} ${record.channel}: ${record.message}`;
+      if (record.task) {
+        for (const [text, path] of [[`task ${record.task}`, ''], ['replay…', '/replay']]) {
+          const link = document.createElement('a');
+          link.href = `/tasks/${record.task}${path}`;
+          link.textContent = text;
+          line.append(' ', link);
+        }
+      }
       log.append(line);
       while (log.childElementCount > 2000) log.firstElementChild.remove();
       if (!log.contains(document.activeElement)) line.scrollIntoView({ block: 'nearest' });
     };
-    source.onerror = () => say('The log cannot be followed just now; it is tried again.');
+    source.onerror = () => {
+      const ended = source?.readyState === EventSource.CLOSED;
+      say(ended ? 'The log is not followed any more: load the page again.' : 'The log cannot be followed just now; it is tried again.');
+      if (ended) stop();
+    };
     source.onopen = () => say('New lines are shown as they come.');
+  };
+  const stop = () => {
+    source.close();
+    source = null;
+    button.setAttribute('aria-pressed', 'false');
   };
   button.addEventListener('click', () => {
     if (source) {
-      source.close();
-      source = null;
+      stop();
       say('New lines are not shown any more.');
-    } else {
-      follow();
+      return;
     }
-    button.setAttribute('aria-pressed', String(source !== null));
+    follow();
+    button.setAttribute('aria-pressed', 'true');
   });
 }
 
@@ -147,6 +211,7 @@ function warnBeforeTheEnd() {
 }
 
 nameTimes(document);
+sortTables(document);
 chooseMethods();
 keepCurrent();
 markAll();

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod command;
 mod control;
+mod delivery_options;
 mod demo;
 mod dev;
 mod doctor;

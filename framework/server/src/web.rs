@@ -24,6 +24,7 @@ mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use switchboard::Switchboard;
@@ -43,7 +44,12 @@ pub(crate) struct App {
     setup: setup::Setup,
     rate: api::Rate,
     streams: Arc<Semaphore>,
+    /// How often whoever follows a log is looked at again.
+    look_again: Duration,
 }
+
+/// That time, where no test shortens it.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 impl App {
     /// Puts the application together for a server at `address`.
@@ -57,6 +63,7 @@ impl App {
             setup: setup::Setup::default(),
             rate: api::Rate::new(host.config().http.api_calls_per_second),
             streams: Arc::new(Semaphore::new(stream::MOST_STREAMS)),
+            look_again: LOOK_AGAIN,
         }))
     }
 

@@ -15,6 +15,7 @@ use switchboard::{DeferError, DeferOptions, Switchboard, TaskError, TriggerNumbe
 use super::bulk::BulkCommand;
 use super::show::tasks as show;
 use super::{Reply, failed};
+use crate::delivery_options;
 use crate::exit::{CommandFailed, FAILED, MISSING, USAGE};
 
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
@@ -363,11 +364,7 @@ fn key(host: &Switchboard, command: KeyCommand) -> Result<Reply> {
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<Rate> {
-    let rate = text.split_once('/').and_then(|(starts, per)| {
-        let per: HumanDuration = per.parse().ok()?;
-        Some(Rate { starts: starts.parse().ok()?, per: per.0 })
-    });
-    rate.ok_or_else(|| usage(format!("`--rate {text}` is no rate: write for example 10/1m")))
+    delivery_options::rate(text).map_err(|why| usage(format!("`--rate {text}` {why}")))
 }
 
 pub(super) fn duration(option: &str, text: &str) -> Result<Duration> {

@@ -13,6 +13,7 @@ use switchboard::{Switchboard, WebhookDraft, WebhookError};
 use super::show::webhooks as show;
 use super::tasks::{duration, parse_rate, task_error, usage};
 use super::{Reply, failed};
+use crate::delivery_options;
 use crate::exit::{FAILED, MISSING, NOT_DELIVERED, USAGE};
 use crate::output::table;
 
@@ -384,16 +385,14 @@ fn schedule(text: &str) -> Result<Vec<Duration>> {
 }
 
 fn cap(text: &str) -> Result<NonZeroU32> {
-    text.parse().map_err(|_| usage(format!("`--cap {text}` is no number from 1")))
+    delivery_options::cap(text).map_err(|why| usage(format!("`--cap {text}` {why}")))
 }
 
 fn stop_on(text: &str) -> Result<Vec<u16>> {
     if text == "none" {
         return Ok(Vec::new());
     }
-    let status = |part: &str| part.trim().parse();
-    let statuses: Result<_, _> = text.split(',').map(status).collect();
-    statuses.map_err(|_| usage(format!("`--stop-on {text}` is no list of statuses: write for example 400,422")))
+    delivery_options::statuses(text).map_err(|why| usage(format!("`--stop-on {text}` {why}")))
 }
 
 pub(super) fn webhook_error(error: WebhookError) -> anyhow::Error {

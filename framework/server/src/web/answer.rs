@@ -9,6 +9,7 @@ use axum::http::header::{self, HeaderValue};
 use axum::http::{Response as HttpResponse, StatusCode};
 use axum::response::Response;
 use switchboard::error::Chain;
+use switchboard::language::SetTextError;
 use switchboard::store::StoreError;
 use switchboard::{BulkError, DeliveryError, PluginFolderError, ResumeError, TaskError, WebhookError};
 
@@ -180,6 +181,15 @@ impl From<PluginFolderError> for Problem {
     fn from(error: PluginFolderError) -> Self {
         match &error {
             PluginFolderError::Missing { .. } => Self::missing(error.to_string()),
+            _ => Self::refused(Chain(&error).to_string()),
+        }
+    }
+}
+
+impl From<SetTextError> for Problem {
+    fn from(error: SetTextError) -> Self {
+        match &error {
+            SetTextError::File { .. } => Self::failed(&error),
             _ => Self::refused(Chain(&error).to_string()),
         }
     }

@@ -8,8 +8,9 @@ use switchboard::Switchboard;
 use switchboard::store::{Webhook, WebhookId};
 
 use super::App;
-use super::access::Principal;
+use super::access::{Access, Principal};
 use super::answer::Problem;
+use super::dispatch::Secrets;
 use super::form::Form;
 use crate::accounts::Session;
 
@@ -28,6 +29,7 @@ pub(crate) struct Cx {
     /// Languages that the browser names, the best first.
     pub(super) accepted: Option<String>,
     pub(super) parameters: Vec<(String, String)>,
+    pub(super) secrets: Secrets,
 }
 
 impl Cx {
@@ -42,6 +44,13 @@ impl Cx {
 
     pub(crate) fn session(&self) -> Option<&Session> {
         self.who.as_ref()?.session.as_ref()
+    }
+
+    /// Returns a function that says whether whoever asks may still do so: not after signing out, when the session has ended
+    /// or the token is revoked.
+    pub(crate) fn remains(&self, access: Access) -> impl Fn() -> bool + Send + 'static {
+        let (app, secrets) = (Arc::clone(&self.app), self.secrets.by_itself());
+        move || secrets.principal(&app).is_ok_and(|who| who.is_some() && access.lets(who.as_ref()))
     }
 
     /// Returns a part of the path.

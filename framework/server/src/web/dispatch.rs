@@ -38,8 +38,8 @@ pub(super) async fn answer(app: Arc<App>, route: &'static Route, request: Reques
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let peer = peer.unwrap_or(std::net::IpAddr::from([0, 0, 0, 0]));
-    let secrets = Secrets::of(&app, &parts.headers);
     let mut cx = Cx {
+        secrets: Secrets::of(&app, &parts.headers),
         address: app.gate.address(&parts.headers, peer),
         who: None,
         path: parts.uri.path().to_owned(),
@@ -51,7 +51,7 @@ pub(super) async fn answer(app: Arc<App>, route: &'static Route, request: Reques
     };
     // Known before the body is read: nobody's body is read in vain.
     let known = blocking(move || {
-        cx.who = secrets.principal(&cx.app)?;
+        cx.who = cx.secrets.principal(&cx.app)?;
         Ok::<_, AccountsError>(cx)
     });
     cx = match known.await {
@@ -142,6 +142,7 @@ fn refused(cx: &Cx, access: Access, method: &Method) -> Response {
 }
 
 /// The secrets with which a request says who it is from.
+#[derive(Clone)]
 pub(super) struct Secrets {
     token: Option<String>,
     session: Option<String>,
@@ -156,6 +157,11 @@ impl Secrets {
             session: cookie(headers, cookie_name(app)),
             used: !headers.contains_key(assets::BY_ITSELF),
         }
+    }
+
+    /// The same without anybody who asks, for looking again later.
+    pub(super) fn by_itself(&self) -> Self {
+        Self { used: false, ..self.clone() }
     }
 
     pub(super) fn principal(&self, app: &App) -> Result<Option<Principal>, AccountsError> {

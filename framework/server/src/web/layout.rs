@@ -32,7 +32,7 @@ pub(crate) struct Entry {
 }
 
 /// The navigation: path and label.
-const NAVIGATION: [(&str, &str); 11] = [
+const NAVIGATION: [(&str, &str); 12] = [
     ("/", "Overview"),
     ("/webhooks", "Webhooks"),
     ("/deliveries", "Deliveries"),
@@ -40,6 +40,7 @@ const NAVIGATION: [(&str, &str); 11] = [
     ("/plugins", "Plugins"),
     ("/triggers", "Triggers"),
     ("/logs", "Logs"),
+    ("/languages", "Languages"),
     ("/settings", "Settings"),
     ("/people", "Users and tokens"),
     ("/audit", "Audit log"),

@@ -2,7 +2,9 @@
 
 pub(super) mod account;
 pub(super) mod deliveries;
+mod field;
 pub(super) mod health;
+pub(super) mod languages;
 pub(super) mod logs;
 pub(super) mod overview;
 pub(super) mod people;

@@ -12,8 +12,8 @@ use super::access::Access::{self, Administrate, Anyone, Operate, Own, OwnChange,
 use super::answer::{self, Posted, Problem};
 use super::cx::Cx;
 use super::pages::{
-    account, deliveries, health, logs, overview, people, plugins, problem, settings, setup, sign_in, tasks, triggers,
-    webhooks,
+    account, deliveries, health, languages, logs, overview, people, plugins, problem, settings, setup, sign_in, tasks,
+    triggers, webhooks,
 };
 use super::{App, api, assets, dispatch};
 
@@ -58,6 +58,7 @@ pub(crate) static ROUTES: &[Route] = &[
     change("/plugins/rescan", Administrate, plugins::rescan),
     show("/plugins/{plugin}", Site, plugins::show),
     change("/plugins/{plugin}/resume", Operate, plugins::resume),
+    change("/plugins/{plugin}/settings", Administrate, plugins::set),
     show("/plugins/{plugin}/disable", Administrate, plugins::ask_to_disable),
     change("/plugins/{plugin}/disable", Administrate, plugins::disable),
     change("/plugins/{plugin}/enable", Administrate, plugins::enable),
@@ -99,6 +100,12 @@ pub(crate) static ROUTES: &[Route] = &[
     show("/logs", Site, logs::list),
     show("/logs/follow", Site, logs::follow),
     show("/logs/files/{id}", Site, logs::download),
+    show("/languages", Site, languages::list),
+    show("/languages/{plugin}", Site, languages::show),
+    show("/languages/{plugin}/{language}/{key}", Administrate, languages::edit),
+    change("/languages/{plugin}/{language}/{key}", Administrate, languages::save),
+    show("/languages/{plugin}/{language}/{key}/remove", Administrate, languages::ask_to_remove),
+    change("/languages/{plugin}/{language}/{key}/remove", Administrate, languages::remove),
     show("/settings", Site, settings::show),
     change("/settings/mode", Administrate, settings::set_mode),
     show("/people", Administrate, people::list),

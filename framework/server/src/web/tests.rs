@@ -29,6 +29,7 @@ GET  /plugins                          x x x - - -
 POST /plugins/rescan                   x - - - - -
 GET  /plugins/{plugin}                 x x x - - -
 POST /plugins/{plugin}/resume          x x - - - -
+POST /plugins/{plugin}/settings        x - - - - -
 GET  /plugins/{plugin}/disable         x - - - - -
 POST /plugins/{plugin}/disable         x - - - - -
 POST /plugins/{plugin}/enable          x - - - - -
@@ -70,6 +71,12 @@ POST /tasks/{id}/replay                x x - - - -
 GET  /logs                             x x x - - -
 GET  /logs/follow                      x x x - - -
 GET  /logs/files/{id}                  x x x - - -
+GET  /languages                        x x x - - -
+GET  /languages/{plugin}               x x x - - -
+GET  /languages/{plugin}/{language}/{key} x - - - - -
+POST /languages/{plugin}/{language}/{key} x - - - - -
+GET  /languages/{plugin}/{language}/{key}/remove x - - - - -
+POST /languages/{plugin}/{language}/{key}/remove x - - - - -
 GET  /settings                         x x x - - -
 POST /settings/mode                    x - - - - -
 GET  /people                           x - - - - -
@@ -102,7 +109,8 @@ impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let host = Switchboard::builder(folder.path()).work_on(WorkOn::Nothing).watch(false).open().unwrap();
-        let app = App::new(&Arc::new(host), "127.0.0.1:7320".parse().unwrap()).unwrap();
+        let mut app = App::new(&Arc::new(host), "127.0.0.1:7320".parse().unwrap()).unwrap();
+        Arc::get_mut(&mut app).unwrap().look_again = Duration::from_millis(10);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { _folder: folder, router: server::router(Arc::clone(&app)), app, runtime }
     }
@@ -205,6 +213,10 @@ fn paths_that_point_elsewhere_find_nothing() {
             format!("/tasks/{id}"),
             format!("/deliveries/{id}"),
             format!("/people/users/{id}/remove"),
+            format!("/languages/{id}"),
+            format!("/languages/{id}/en-GB/x"),
+            format!("/languages/hello/{id}/x"),
+            format!("/languages/hello/en-GB/{id}"),
         ] {
             let answer = site.ask("GET", &path, &[("authorization", &token)], "");
             assert!(matches!(answer.status().as_u16(), 400 | 404), "{path}: {}", answer.status());
@@ -257,4 +269,27 @@ fn guessing_passwords_is_slowed_down() {
     let guess = || site.ask("POST", "/sign-in", &[("sec-fetch-site", "same-origin")], "name=ada&password=x").status();
     let statuses: Vec<u16> = (0..6).map(|_| guess().as_u16()).collect();
     assert_eq!(statuses, [422, 422, 422, 422, 422, 429]);
+}
+
+#[test]
+fn a_log_is_followed_no_longer_than_a_session_or_a_token_lasts() {
+    let site = Site::new();
+    let new =
+        NewUser { name: "ada".into(), password: "correct horse battery".into(), role: Role::Operator, owner: None };
+    let user = site.app.accounts.add_user(&new).unwrap();
+    let secret = site.app.accounts.start_session(&user).unwrap();
+    let cookie = format!("switchboard={}", secret.reveal());
+    let token = format!("Bearer {}", site.token(Role::ReadOnly, None));
+    let (by_session, by_token) = (("cookie", cookie.as_str()), ("authorization", token.as_str()));
+    for header in [by_session, by_token] {
+        let following = site.ask("GET", "/logs/follow", &[header], "");
+        assert_eq!(following.headers()[header::CONTENT_TYPE], "text/event-stream");
+        if header == by_session {
+            assert_eq!(site.ask("POST", "/sign-out", &[("sec-fetch-site", "same-origin"), header], "").status(), 303);
+        } else {
+            let _ = site.app.accounts.revoke_token(1).unwrap();
+        }
+        // It never ends for whoever may go on.
+        assert!(site.text(following).starts_with(": following"), "{header:?}");
+    }
 }

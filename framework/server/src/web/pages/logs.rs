@@ -12,18 +12,16 @@ use switchboard::store::Timestamp;
 
 use super::answer::{self, Problem};
 use super::form::query;
-use super::show::Time;
+use super::show::{Time, size};
 use super::tasks::moment;
 use super::{Cx, Page};
-use crate::accounts::SESSION_IDLE;
+use crate::web::access::Access;
 use crate::web::stream::stream;
 
 /// How many records one page shows.
 const LIMIT: usize = 500;
 /// How often a follower looks for new records.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// After how much silence a sign of life is sent, by which a browser that went away is noticed.
-const SILENCE: Duration = Duration::from_secs(15);
 /// How much of a file is sent at once.
 const PIECE: usize = 64 << 10;
 
@@ -69,7 +67,7 @@ impl From<LogRecord> for Line {
 struct File {
     id: String,
     channel: String,
-    bytes: u64,
+    size: String,
     written: Time,
     state: &'static str,
 }
@@ -80,7 +78,7 @@ impl From<LogFile> for File {
             state: if file.rotated.is_some() { "rotated" } else { "current" },
             id: file.id,
             channel: file.channel,
-            bytes: file.bytes,
+            size: size(file.bytes),
             written: Timestamp(file.modified).into(),
         }
     }
@@ -133,36 +131,39 @@ pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
     })
 }
 
-/// Sends records as they come, as server-sent events, for as long as a session lasts; the browser asks again then.
+/// Sends records as they come, as server-sent events, for as long as whoever asks may see them.
 pub(crate) fn follow(cx: &Cx) -> Result<Response, Problem> {
     let mut follower = cx.host().logs().follow(search(cx)?);
-    let (end, mut spoken) = (Instant::now() + SESSION_IDLE, Instant::now());
+    let (may_follow, look_again) = (cx.remains(Access::Site), cx.app.look_again);
     let mut answer = stream(&cx.app, "text/event-stream", move |send| {
+        let mut looked = Instant::now();
         if !send(b": following\n\n".to_vec()) {
             return;
         }
-        while Instant::now() < end {
-            for record in follower.new_records() {
-                let level = record.level.as_str().to_ascii_lowercase();
-                let json = serde_json::json!({
-                    "time": record.time, "level": level, "channel": record.channel, "message": record.message,
-                });
-                spoken = Instant::now();
-                if !send(format!("data: {json}\n\n").into_bytes()) {
+        loop {
+            if looked.elapsed() >= look_again {
+                looked = Instant::now();
+                // Also a sign of life, by which a browser that went away is noticed.
+                if !may_follow() || !send(b": still here\n\n".to_vec()) {
                     return;
                 }
             }
-            if spoken.elapsed() > SILENCE {
-                spoken = Instant::now();
-                if !send(b": still here\n\n".to_vec()) {
-                    return;
-                }
+            if !follower.new_records().into_iter().all(|record| send(event(record))) {
+                return;
             }
             std::thread::park_timeout(LOOK_EVERY);
         }
     })?;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(answer)
+}
+
+fn event(record: LogRecord) -> Vec<u8> {
+    let Line { time, level, channel, message, task } = record.into();
+    let json = serde_json::json!({
+        "time": time, "level": level, "channel": channel, "message": message, "task": task,
+    });
+    format!("data: {json}\n\n").into_bytes()
 }
 
 /// Sends a whole file.

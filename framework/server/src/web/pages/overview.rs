@@ -2,11 +2,11 @@
 
 use askama::Template;
 use axum::response::Response;
-use switchboard::PluginState;
 use switchboard::store::TaskFilter;
+use switchboard::{Check, PluginState};
 
 use super::answer::{self, Problem};
-use super::show::counted;
+use super::show::{State, counted, number};
 use super::webhooks::{self, Delivery};
 use super::{Cx, Page};
 
@@ -18,6 +18,7 @@ const NEWEST: u32 = 10;
 struct Overview {
     page: Page,
     folder: String,
+    health: Vec<Part>,
     attention: Vec<Attention>,
     tiles: Vec<Tile>,
     deliveries: Option<Vec<Delivery>>,
@@ -30,8 +31,15 @@ struct Attention {
     link: String,
 }
 
+/// A part of the host, and whether it works.
+struct Part {
+    name: &'static str,
+    state: State,
+    detail: String,
+}
+
 struct Tile {
-    number: u64,
+    number: String,
     label: &'static str,
     path: &'static str,
 }
@@ -52,22 +60,40 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
         attention.push(Attention::new(text, format!("/webhooks/{}", webhook.id), "See why"));
     }
     let enabled = webhooks.iter().filter(|webhook| webhook.enabled).count();
-    let mut tiles = vec![Tile { number: enabled as u64, label: "webhooks enabled", path: "/webhooks" }];
-    let mut deliveries = None;
+    let mut tiles = vec![Tile { number: number(enabled as u64), label: "webhooks enabled", path: "/webhooks" }];
+    let (mut deliveries, mut health) = (None, Vec::new());
     if owner.is_none() {
+        health = parts(cx);
         attention.splice(0..0, of_plugins(cx));
         tiles.extend(of_site(cx, &mut attention)?);
         let filter = TaskFilter { newest_first: true, limit: NEWEST, ..TaskFilter::default() };
         deliveries = Some(webhooks::deliveries(cx, &filter)?);
     }
     let folder = cx.host().data().display().to_string();
-    answer::html(&Overview { page: Page::new(cx, "Overview")?, folder, attention, tiles, deliveries })
+    answer::html(&Overview { page: Page::new(cx, "Overview")?, folder, health, attention, tiles, deliveries })
+}
+
+fn parts(cx: &Cx) -> Vec<Part> {
+    let health = cx.host().health();
+    let part = |name, check: Check| {
+        let state = if check.ok { State::good("works") } else { State::bad("does not work") };
+        Part { name, state, detail: check.detail.replace('`', "") }
+    };
+    vec![part("Store", health.store), part("Disk", health.disk), part("Workers", health.workers)]
 }
 
 fn of_plugins(cx: &Cx) -> Vec<Attention> {
     let report = cx.host().plugins();
     let refused = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Refused).count() as u64;
+    let held = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Held).count() as u64;
     let mut attention = Vec::new();
+    if held > 0 {
+        let text = format!(
+            "Safe mode: {} not opened, and their tasks wait. Start the host without --safe-mode to end it.",
+            counted(held, "plugin")
+        );
+        attention.push(Attention::new(text, "/plugins", "Disable the one that does harm first"));
+    }
     if refused > 0 {
         let text = format!("{} refused.", counted(refused, "plugin file"));
         attention.push(Attention::new(text, "/plugins", "See why"));
@@ -94,10 +120,10 @@ fn of_site(cx: &Cx, attention: &mut Vec<Attention>) -> Result<Vec<Tile>, Problem
     }
     let active = cx.host().plugins().plugins.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     Ok(vec![
-        Tile { number: active as u64, label: "plugins active", path: "/plugins" },
-        Tile { number: counts.ready + counts.running, label: "tasks to run now", path: "/tasks?state=ready" },
-        Tile { number: counts.waiting, label: "tasks waiting", path: "/tasks?state=waiting" },
-        Tile { number: counts.done, label: "tasks done", path: "/tasks?state=done" },
-        Tile { number: counts.dead, label: "tasks given up", path: "/tasks?state=dead" },
+        Tile { number: number(active as u64), label: "plugins active", path: "/plugins" },
+        Tile { number: number(counts.ready + counts.running), label: "tasks to run now", path: "/tasks?state=ready" },
+        Tile { number: number(counts.waiting), label: "tasks waiting", path: "/tasks?state=waiting" },
+        Tile { number: number(counts.done), label: "tasks done", path: "/tasks?state=done" },
+        Tile { number: number(counts.dead), label: "tasks given up", path: "/tasks?state=dead" },
     ])
 }

@@ -1,11 +1,13 @@
 //! The plugins: what is in the folders, and what became of each file.
 
 use askama::Template;
+use axum::http::StatusCode;
 use axum::response::Response;
-use switchboard::{Minicomponent, PluginReport, PluginState, Registry};
+use switchboard::{DetailSetting, FieldFormat, Minicomponent, PluginDetail, PluginReport, PluginState, Registry};
 
 use super::answer::{self, Change, Posted, Problem};
-use super::show::{State, counted};
+use super::field::{Field, Kind, kind};
+use super::show::{State, counted, number};
 use super::triggers::Row as Handler;
 use super::{Ask, Cx, Page};
 use crate::web::access::Access;
@@ -28,8 +30,8 @@ struct Row {
     version: String,
     tier: String,
     handlers: usize,
-    calls: u64,
-    failures: u64,
+    calls: String,
+    failures: String,
     file: String,
     reason: Option<String>,
 }
@@ -50,7 +52,9 @@ struct Detail {
     file: String,
     tier: String,
     languages: String,
-    settings: String,
+    facts: Vec<(&'static str, String)>,
+    settings: Vec<Field>,
+    wrong: Option<String>,
     config: String,
     handlers: Vec<Handler>,
 }
@@ -87,8 +91,8 @@ pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
                 version: plugin.version.clone().unwrap_or_else(|| "–".into()),
                 tier: plugin.tier.to_string(),
                 handlers: plugin.triggers,
-                calls: of_it().map(|one| one.counts.calls()).sum(),
-                failures: of_it().map(|one| one.counts.failures()).sum(),
+                calls: number(of_it().map(|one| one.counts.calls()).sum()),
+                failures: number(of_it().map(|one| one.counts.failures()).sum()),
                 file: plugin.file.display().to_string(),
                 reason: plugin.reason.clone(),
                 id,
@@ -121,17 +125,24 @@ fn find(cx: &Cx) -> Result<PluginReport, Problem> {
     found.ok_or_else(|| Problem::missing(format!("There is no plugin `{wanted}`.")))
 }
 
+/// Begins the names of the settings of a plugin in its form.
+const SETTING: &str = "set.";
+
 /// Shows one plugin.
 pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
+    page_of(cx, StatusCode::OK, None)
+}
+
+fn page_of(cx: &Cx, status: StatusCode, wrong: Option<String>) -> Result<Response, Problem> {
     let plugin = find(cx)?;
     let id = plugin.id.clone().unwrap_or_default();
-    let (report, registry, config) = (cx.host().plugins(), cx.host().registry(), cx.host().config());
+    let (report, registry) = (cx.host().plugins(), cx.host().registry());
     let suspended: Vec<String> =
         report.suspended.iter().filter(|one| one.plugin == id).map(ToString::to_string).collect();
     let detail = cx.host().plugin_folder().detail(&id, &cx.language()).ok();
-    let settings = config.plugins.settings.get(&id).map(|settings| settings.keys().cloned().collect::<Vec<_>>());
-    answer::html(&Detail {
-        page: Page::new(cx, plugin.title.clone().unwrap_or_else(|| id.clone()))?,
+    let page = Page::new(cx, plugin.title.clone().unwrap_or_else(|| id.clone()))?;
+    let shown = Detail {
+        page,
         version: plugin.version.clone().unwrap_or_default(),
         state: state(&plugin, suspended.len()),
         reason: plugin.reason.clone(),
@@ -142,13 +153,73 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
         may_resume: Access::Operate.lets(cx.who.as_ref()),
         file: plugin.file.display().to_string(),
         tier: plugin.tier.to_string(),
-        languages: detail.map(|detail| detail.languages.join(", ")).unwrap_or_default(),
-        // The names only: values may be secrets.
-        settings: settings.unwrap_or_default().join(", "),
+        languages: detail.as_ref().map(|detail| detail.languages.join(", ")).unwrap_or_default(),
+        facts: detail.as_ref().map(facts).unwrap_or_default(),
+        settings: detail.map(|detail| settings(cx, detail.settings)).unwrap_or_default(),
+        wrong,
         config: cx.host().data().join(switchboard::config::FILE_NAME).display().to_string(),
         handlers: handlers_of(&registry, &id).map(Handler::of).collect(),
         id,
-    })
+    };
+    answer::html_with(status, &shown)
+}
+
+/// Returns what a plugin says of itself besides its settings.
+fn facts(detail: &PluginDetail) -> Vec<(&'static str, String)> {
+    let none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let depends = detail.depends.iter().map(|one| {
+        let active = one.active.as_ref().map_or_else(|| "not active".into(), |version| format!("{version} is active"));
+        format!("{} {} ({active})", one.id, one.version)
+    });
+    vec![
+        ("Host services that it needs", none(&detail.capabilities)),
+        ("Plugins that it needs", none(&depends.collect::<Vec<_>>())),
+        ("Needed by", none(&detail.needed_by)),
+        ("Built with", format!("plugin-api {}, {}", detail.api, detail.rustc)),
+    ]
+}
+
+/// Makes the form of a plugin's settings, with what was typed. Of passwords only whether they are set is shown.
+fn settings(cx: &Cx, settings: Vec<DetailSetting>) -> Vec<Field> {
+    let field = |one: DetailSetting| {
+        let secret = one.format == FieldFormat::Password;
+        let usual = if one.default.is_empty() { String::new() } else { format!("Left empty, {}.", one.default) };
+        let name = format!("{SETTING}{}", one.key);
+        let typed = cx.form.raw(&name).filter(|_| !secret).map(str::to_owned);
+        let value = typed.or(one.value).unwrap_or_default();
+        // A mark that is not set would be read as one that is off.
+        let value = if value.is_empty() && one.format == FieldFormat::Boolean { one.default } else { value };
+        let kept = secret && one.set;
+        Field { value, kept, required: one.required && !kept, ..Field::new(&name, kind(one.format), &one.title, usual) }
+    };
+    settings.into_iter().map(field).collect()
+}
+
+/// Changes the settings of a plugin.
+pub(crate) fn set(cx: &Cx) -> Result<Posted, Problem> {
+    let id = find(cx)?.id.unwrap_or_default();
+    let known = cx.host().plugin_folder().detail(&id, &cx.language())?.settings;
+    let typed = known.into_iter().filter_map(|one| {
+        let typed = cx.form.raw(&format!("{SETTING}{}", one.key))?;
+        let unchanged = match &one.value {
+            // A secret that is not typed again stays, and so does what is off or as usual without being set.
+            None => {
+                typed.is_empty()
+                    || typed == one.default
+                    || (one.format == FieldFormat::Boolean && typed == "0" && one.default != "1")
+            }
+            Some(value) => value == typed,
+        };
+        (!unchanged).then(|| (one.key, Some(typed.replace("\r\n", "\n")).filter(|text| !text.is_empty())))
+    });
+    let changes: Vec<(String, Option<String>)> = typed.collect();
+    if let Err(error) = cx.host().plugin_folder().set(&id, &changes) {
+        let wrong = switchboard::error::Chain(&error).to_string();
+        return Ok(Posted::Shown(page_of(cx, StatusCode::UNPROCESSABLE_ENTITY, Some(wrong))?));
+    }
+    let names: Vec<&str> = changes.iter().map(|(key, _)| key.as_str()).collect();
+    let change = Change::new("plugin.set", format!("plugin {id}"), format!("/plugins/{id}"));
+    Ok(change.detail(names.join(", ")).message(format!("{} saved.", counted(names.len() as u64, "setting"))).into())
 }
 
 /// Calls the suspended handlers of a plugin again.

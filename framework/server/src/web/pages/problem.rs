@@ -11,8 +11,18 @@ use super::{Cx, Page};
 #[template(path = "problem.html")]
 struct Shown<'a> {
     page: Page,
-    message: &'a str,
+    message: String,
     remedy: &'a str,
+}
+
+/// Makes a sentence of a message, which mostly is a fragment.
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let mut sentence: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    if !sentence.ends_with(['.', '!', '?', '\n']) {
+        sentence.push('.');
+    }
+    sentence
 }
 
 /// Shows a problem.
@@ -27,7 +37,8 @@ pub(crate) fn page(cx: Option<&Cx>, problem: &Problem) -> Response {
     };
     let text = || answer::plain(problem.status, format!("{title}: {} {}\n", problem.message, problem.remedy));
     let Some(cx) = cx else { return text() };
-    let shown = Shown { page: Page::without_message(cx, title), message: &problem.message, remedy: problem.remedy };
+    let page = Page::without_message(cx, title);
+    let shown = Shown { page, message: sentence(&problem.message), remedy: problem.remedy };
     answer::html_with(problem.status, &shown).unwrap_or_else(|_| text())
 }
 

@@ -11,7 +11,7 @@ use super::answer::{self, Change, Posted, Problem};
 use super::deliveries::{Row as Attempt, body_text};
 use super::form::{Form, query};
 use super::logs::Line;
-use super::show::{State, Time, counted};
+use super::show::{State, Time, counted, number};
 use super::webhooks::task_state;
 use super::{Ask, Cx, Page};
 use crate::web::access::Access;
@@ -45,7 +45,7 @@ struct List {
 
 struct Tab {
     label: String,
-    count: u64,
+    count: String,
     link: String,
     current: bool,
 }
@@ -137,7 +137,7 @@ pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
     let state = cx.query.text("state").unwrap_or_default();
     let tab = |label: &str, value: &str, count| Tab {
         label: label.to_owned(),
-        count,
+        count: number(count),
         link: format!("/tasks?{}", kept(&cx.query, &[("state", value)])),
         current: state == value,
     };

@@ -1,11 +1,13 @@
 //! The live table of handlers, and trying one.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::response::Response;
-use switchboard::{Minicomponent, TriggerNumber};
+use switchboard::{CallTimes, Minicomponent, TriggerNumber};
 
 use super::answer::{self, Change, Posted, Problem};
-use super::show::{State, counted};
+use super::show::{State, Time, counted, number, rate, took};
 use super::{Cx, Page};
 use crate::web::access::Access;
 
@@ -16,6 +18,7 @@ struct List {
     folder: String,
     search: String,
     count: String,
+    may_fire: bool,
     rows: Vec<Row>,
 }
 
@@ -26,20 +29,37 @@ pub(super) struct Row {
     pub(super) plugin: String,
     pub(super) tier: String,
     pub(super) state: State,
-    pub(super) calls: u64,
-    pub(super) failures: u64,
+    pub(super) calls: String,
+    pub(super) failures: String,
+    /// Calls in a minute.
+    pub(super) rate: String,
+    pub(super) p50: String,
+    pub(super) p95: String,
+    pub(super) last_error: Option<LastError>,
+}
+
+/// How a handler failed last.
+pub(super) struct LastError {
+    pub(super) at: Time,
+    pub(super) error: String,
 }
 
 impl Row {
     pub(super) fn of(one: &Minicomponent) -> Self {
+        let times = one.counts.times();
+        let time = |time: fn(&CallTimes) -> Duration| times.as_ref().map_or_else(|| "–".into(), |one| took(time(one)));
         Self {
+            rate: times.as_ref().map_or_else(|| "–".into(), |times| rate(times.per_minute)),
+            p50: time(|times| times.p50),
+            p95: time(|times| times.p95),
+            last_error: one.counts.last_failure().map(|last| LastError { at: last.at.into(), error: last.error }),
             number: one.number.to_string(),
             name: one.name.clone(),
             plugin: one.plugin.to_string(),
             tier: one.tier.to_string(),
             state: if one.suspension().is_some() { State::bad("suspended") } else { State::good("active") },
-            calls: one.counts.calls(),
-            failures: one.counts.failures(),
+            calls: number(one.counts.calls()),
+            failures: number(one.counts.failures()),
         }
     }
 }
@@ -70,6 +90,7 @@ pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
         folder: cx.host().data().join("plugins").display().to_string(),
         search: search.to_owned(),
         count: counted(rows.len() as u64, "handler"),
+        may_fire: Access::Administrate.lets(cx.who.as_ref()),
         rows,
     })
 }

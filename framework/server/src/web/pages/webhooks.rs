@@ -1,17 +1,19 @@
 //! Webhooks: the list, one of them, and what can be done with it. The form is in [`form`].
 
 mod form;
+mod options;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use askama::Template;
 use axum::response::Response;
+use switchboard::config::HumanDuration;
 use switchboard::store::{Task, TaskFilter, TaskState, Webhook};
 use switchboard::{FieldFormat, KeyState, Method, ShownWebhook};
 
 use super::answer::{self, Change, Posted, Problem};
-use super::show::{State, Time, counted};
+use super::show::{State, Time, counted, number};
 use super::{Ask, Cx, Page};
 use crate::web::access::Access;
 
@@ -57,7 +59,9 @@ struct Detail {
     reason: Option<String>,
     warning: Option<String>,
     settings: Vec<(String, String)>,
+    options: Vec<(&'static str, String)>,
     created: Time,
+    health: Vec<(&'static str, String)>,
     deliveries: Vec<Delivery>,
 }
 
@@ -122,7 +126,7 @@ fn keys(cx: &Cx) -> Result<HashMap<String, KeyState>, Problem> {
 
 fn row(webhook: &Webhook, methods: &[Method], keys: &HashMap<String, KeyState>) -> Row {
     let method = methods.iter().find(|method| method.id == webhook.method);
-    let key = keys.get(&format!("webhook:{}", webhook.id));
+    let key = keys.get(&key_of(webhook));
     Row {
         id: webhook.id.0,
         title: webhook.title().to_owned(),
@@ -145,6 +149,41 @@ fn row(webhook: &Webhook, methods: &[Method], keys: &HashMap<String, KeyState>) 
     }
 }
 
+/// Returns the key of the deliveries of a webhook.
+fn key_of(webhook: &Webhook) -> String {
+    format!("webhook:{}", webhook.id)
+}
+
+/// Says more about how the deliveries of a webhook go.
+fn facts(cx: &Cx, webhook: &Webhook, key: Option<&KeyState>) -> Vec<(&'static str, String)> {
+    let none = KeyState::default();
+    let key = key.unwrap_or(&none);
+    let mut facts = vec![(
+        "Unfinished deliveries",
+        format!("{} under way, {} to make now, {} to try later", key.running, number(key.queued), number(key.waiting)),
+    )];
+    if let Some(until) = key.held_until {
+        facts.push(("None before", Time::from(until).text));
+    }
+    if key.one_at_a_time {
+        facts.push(("After its failures", "one delivery at a time until one arrives".into()));
+    }
+    if let Some(failing) = webhook.failing {
+        let config = &cx.host().config().webhooks;
+        facts.push(("Nothing has arrived since", Time::from(failing.since).text));
+        facts.push((
+            "Failures since then",
+            format!(
+                "{}; it is disabled when there are {} in {}",
+                failing.attempts,
+                config.disable_after_attempts,
+                HumanDuration(config.disable_after)
+            ),
+        ));
+    }
+    facts
+}
+
 /// Says how the deliveries of a webhook go.
 fn health(webhook: &Webhook, key: Option<&KeyState>) -> State {
     let none = KeyState::default();
@@ -164,7 +203,8 @@ fn health(webhook: &Webhook, key: Option<&KeyState>) -> State {
 pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
     let webhook = cx.webhook("id")?;
     let methods = cx.host().webhooks().methods(&cx.language())?;
-    let row = row(&webhook, &methods, &keys(cx)?);
+    let keys = keys(cx)?;
+    let row = row(&webhook, &methods, &keys);
     let method = methods.iter().find(|method| method.id == webhook.method);
     let shown = cx.host().webhooks().shown(std::slice::from_ref(&webhook)).pop();
     let problem = shown.as_ref().and_then(|shown| shown.secrets_problem.clone());
@@ -178,8 +218,14 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
         may_change: Access::OwnChange.lets(cx.who.as_ref()),
         reason: webhook.disabled_reason.clone(),
         warning: problem.or_else(|| cx.host().webhooks().url_warning(&webhook.url)),
+        options: match cx.host().webhooks().draft(webhook.id) {
+            Ok(draft) => options::unusual(&draft, shown.as_ref().is_some_and(|shown| shown.has_identity)),
+            // What is wrong is said above.
+            Err(_) => Vec::new(),
+        },
         settings: shown.map(|shown| settings(&shown, method)).unwrap_or_default(),
         created: webhook.created_at.into(),
+        health: facts(cx, &webhook, keys.get(&key_of(&webhook))),
         deliveries: deliveries(cx, &filter)?,
         row,
     })
@@ -268,27 +314,32 @@ fn unfinished(cx: &Cx, webhook: &Webhook) -> Result<u64, Problem> {
 
 /// Asks whether to disable a webhook.
 pub(crate) fn ask_to_disable(cx: &Cx) -> Result<Response, Problem> {
-    ask(cx, "disable", "Disable", |waiting| {
-        format!(
-            "It gets no events meanwhile: they are not sent later. {waiting} of it becomes dead when its time comes, and can be retried."
-        )
-    })
+    ask(
+        cx,
+        "disable",
+        "Disable",
+        "It gets no events meanwhile: they are not sent later. Unfinished deliveries become dead when their time comes, and can \
+         be retried.",
+    )
 }
 
 /// Asks whether to remove a webhook.
 pub(crate) fn ask_to_remove(cx: &Cx) -> Result<Response, Problem> {
-    ask(cx, "remove", "Remove", |waiting| {
-        format!("It cannot be brought back, and its settings are gone with it. {waiting} of it becomes dead.")
-    })
+    ask(
+        cx,
+        "remove",
+        "Remove",
+        "It cannot be brought back, and its settings are gone with it. Unfinished deliveries become dead.",
+    )
 }
 
-fn ask(cx: &Cx, word: &str, button: &str, consequence: impl Fn(&str) -> String) -> Result<Response, Problem> {
+fn ask(cx: &Cx, word: &str, button: &str, consequence: &str) -> Result<Response, Problem> {
     let webhook = cx.webhook("id")?;
     let waiting = counted(unfinished(cx, &webhook)?, "unfinished delivery");
     answer::html(&Ask {
         page: Page::new(cx, format!("{button} webhook {}?", webhook.id))?,
         question: format!("This is webhook {} of owner {}, to {}.", webhook.id, webhook.owner, webhook.title()),
-        lines: vec![consequence(&waiting)],
+        lines: vec![format!("It has {waiting}."), consequence.to_owned()],
         action: format!("/webhooks/{}/{word}", webhook.id),
         fields: Vec::new(),
         button: format!("{button} 1 webhook"),

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
-use switchboard::store::Webhook;
-use switchboard::{FieldFormat, FilledField, Method, WebhookDraft, WebhookError, WebhookProblem};
+use switchboard::store::{Timestamp, Webhook};
+use switchboard::{FilledField, Method, WebhookDraft, WebhookError};
 
 use super::super::answer::{self, Change, Posted, Problem};
-use super::super::show::counted;
+use super::super::field::{Field, Kind};
+use super::super::show::{Time, counted};
+use super::options::{self, Fields, OPTION};
 use super::{Cx, Page, object, path, told};
 
 /// Begins the names of the method's own fields.
@@ -41,61 +43,24 @@ struct Form {
     notes: String,
     language: String,
     fields: Vec<Field>,
+    options: Fields,
+    /// Of which version of the webhook this is the form.
+    version: Option<Timestamp>,
+    /// What somebody else has made of the webhook meanwhile.
+    meanwhile: Option<Meanwhile>,
+}
+
+/// A change that was made while this form was filled in.
+struct Meanwhile {
+    at: Time,
+    /// What is other than in this form.
+    differences: Vec<String>,
 }
 
 struct Event {
     name: &'static str,
     chosen: bool,
 }
-
-/// A field of the method's form.
-struct Field {
-    key: String,
-    kind: Kind,
-    title: String,
-    help: String,
-    value: String,
-    required: bool,
-    /// Whether a stored secret stays when nothing is typed.
-    kept: bool,
-    options: Vec<Choice>,
-    wrong: Option<String>,
-    described: Described,
-}
-
-impl Field {
-    fn is(&self, input: &str) -> bool {
-        matches!(self.kind, Kind::Line(kind) if kind == input)
-    }
-}
-
-struct Choice {
-    value: String,
-    title: String,
-}
-
-/// How a field is asked for.
-enum Kind {
-    Boolean,
-    Choice,
-    Area,
-    /// One line; the type of its input.
-    Line(&'static str),
-}
-
-/// Attributes that lead from a field to its help and to what is wrong with it.
-#[derive(Template)]
-#[template(
-    source = r#"{% if help || wrong %} aria-describedby="{% if wrong %}wrong-{{ key }} {% endif %}{% if help %}help-{{ key }}{% endif %}"{% endif %}{% if wrong %} aria-invalid="true"{% endif %}"#,
-    ext = "html"
-)]
-struct Described {
-    key: String,
-    help: bool,
-    wrong: bool,
-}
-
-impl askama::filters::HtmlSafe for Described {}
 
 /// What somebody has typed so far.
 #[derive(Default)]
@@ -106,72 +71,117 @@ struct Typed {
     events: Vec<String>,
     method: Option<String>,
     settings: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
 }
 
 impl Typed {
     fn of(cx: &Cx) -> Self {
-        let form = &cx.form;
+        let (form, owner) = (&cx.form, cx.who.as_ref().and_then(|who| who.owner));
         let others = form.text("events").unwrap_or_default();
         let others = others.split([' ', ',', '\n', '\t']).map(str::trim).filter(|name| !name.is_empty());
         let mut events: Vec<String> = form.all("event").chain(others).map(str::to_owned).collect();
         events.sort();
         events.dedup();
-        let settings = form.below(SETTING).map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let below =
+            |prefix| form.below(prefix).map(|(key, value)| (key.to_owned(), value.replace("\r\n", "\n"))).collect();
         Self {
             name: form.text("name").unwrap_or_default().to_owned(),
             url: form.text("url").unwrap_or_default().to_owned(),
-            owner: form.text("owner").unwrap_or_default().to_owned(),
+            // Somebody with an owner is not asked for one.
+            owner: owner.map_or_else(|| form.text("owner").unwrap_or_default().to_owned(), |owner| owner.to_string()),
             events,
             method: form.text("method").map(str::to_owned),
-            settings: settings.collect(),
+            settings: below(SETTING),
+            options: below(OPTION),
         }
+    }
+
+    /// Writes a webhook as somebody who has changed nothing yet has it.
+    fn stored(cx: &Cx, webhook: &Webhook) -> Result<Self, Problem> {
+        let draft = cx.host().webhooks().draft(webhook.id)?;
+        Ok(Self {
+            options: options::texts(&draft),
+            name: draft.name,
+            url: draft.url,
+            owner: draft.owner.to_string(),
+            events: draft.events,
+            method: Some(draft.method),
+            settings: BTreeMap::new(),
+        })
+    }
+
+    /// Says what of a webhook is other than what was typed. Secrets, and settings of the method, are not compared.
+    fn differences(&self, now: &Self) -> Vec<String> {
+        let events = |typed: &Self| if typed.events.is_empty() { "all".to_owned() } else { typed.events.join(", ") };
+        let fixed = [
+            ("Name", &self.name, &now.name),
+            ("URL", &self.url, &now.url),
+            ("Owner", &self.owner, &now.owner),
+            ("Events", &events(self), &events(now)),
+            (
+                "Authentication integration",
+                &self.method.clone().unwrap_or_default(),
+                &now.method.clone().unwrap_or_default(),
+            ),
+        ];
+        let options =
+            now.options.iter().map(|(name, text)| (options::title(name), self.options.get(name).unwrap_or(text), text));
+        let differing = fixed.into_iter().chain(options).filter(|(_, mine, theirs)| mine.trim() != theirs.trim());
+        let shown =
+            |text: &str| if text.trim().is_empty() { "empty".to_owned() } else { format!("“{}”", text.trim()) };
+        differing.map(|(name, _, theirs)| format!("{name}: now {}", shown(theirs))).collect()
     }
 }
 
-/// What is wrong with what was typed.
+/// What is wrong with what was typed, by field.
 #[derive(Default)]
-struct Wrong(Vec<WebhookProblem>);
+struct Wrong(Vec<options::Problem>);
 
 impl Wrong {
     /// Returns what is wrong with a field.
     fn with(&self, field: &str) -> Option<String> {
-        self.0.iter().find(|problem| problem.field == field).map(|problem| problem.message.clone())
+        self.0.iter().find(|(name, _)| name == field).map(|(_, message)| message.clone())
     }
 
     /// Returns what has no field in the form.
     fn others(&self) -> Vec<String> {
-        self.0.iter().filter(|problem| !problem.field.starts_with("settings.")).map(ToString::to_string).collect()
+        let others = self.0.iter().filter(|(name, _)| !name.starts_with("settings."));
+        others
+            .map(|(name, message)| if name.is_empty() { message.clone() } else { format!("`{name}`: {message}") })
+            .collect()
     }
 }
 
 /// Shows the form of a new webhook.
 pub(crate) fn new(cx: &Cx) -> Result<Response, Problem> {
-    let typed = Typed { url: "https://".into(), owner: "0".into(), ..Typed::default() };
-    form(cx, None, typed, &Wrong::default())
+    let options = options::texts(&WebhookDraft::default());
+    let typed = Typed { url: "https://".into(), owner: "0".into(), options, ..Typed::default() };
+    form(cx, None, typed, &Wrong::default(), None)
 }
 
 /// Shows the form of a new webhook again with the method that is chosen.
 pub(crate) fn choose(cx: &Cx) -> Result<Posted, Problem> {
-    Ok(Posted::Shown(form(cx, None, Typed::of(cx), &Wrong::default())?))
+    Ok(Posted::Shown(form(cx, None, Typed::of(cx), &Wrong::default(), None)?))
 }
 
 /// Shows the form of a webhook.
 pub(crate) fn edit(cx: &Cx) -> Result<Response, Problem> {
     let webhook = cx.webhook("id")?;
-    let typed = Typed {
-        name: webhook.name.clone(),
-        url: webhook.url.clone(),
-        owner: webhook.owner.to_string(),
-        events: webhook.events.clone(),
-        method: Some(webhook.method.clone()),
-        settings: BTreeMap::new(),
-    };
-    form(cx, Some(&webhook), typed, &Wrong::default())
+    let typed = Typed::stored(cx, &webhook)?;
+    form(cx, Some(&webhook), typed, &Wrong::default(), None)
 }
 
 /// Shows the form of a webhook again with the method that is chosen.
 pub(crate) fn choose_again(cx: &Cx) -> Result<Posted, Problem> {
-    Ok(Posted::Shown(form(cx, Some(&cx.webhook("id")?), Typed::of(cx), &Wrong::default())?))
+    let webhook = cx.webhook("id")?;
+    let version = version(cx)?;
+    Ok(Posted::Shown(form(cx, Some(&webhook), Typed::of(cx), &Wrong::default(), version)?))
+}
+
+/// Returns of which version of the webhook the form is that was sent.
+fn version(cx: &Cx) -> Result<Option<Timestamp>, Problem> {
+    let version = cx.form.text("version").map(str::parse::<i64>).transpose();
+    Ok(version.map_err(|_| Problem::refused("There is no such version of a webhook."))?.map(Timestamp))
 }
 
 /// Adds a webhook.
@@ -186,6 +196,12 @@ pub(crate) fn change(cx: &Cx) -> Result<Posted, Problem> {
 
 fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
     let typed = Typed::of(cx);
+    let version = version(cx)?;
+    if let (Some(webhook), Some(version)) = (before, version)
+        && webhook.updated_at != version
+    {
+        return Ok(Posted::Shown(form(cx, before, typed, &Wrong::default(), Some(version))?));
+    }
     let webhooks = cx.host().webhooks();
     let draft = match before {
         None => WebhookDraft::default(),
@@ -201,7 +217,7 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
         };
         settings.retain(|key, value| !value.is_empty() || !is_secret(key));
     }
-    let draft = WebhookDraft {
+    let mut draft = WebhookDraft {
         name: typed.name.clone(),
         // What is no number is refused below, as a number that no owner has.
         owner: cx.principal()?.owner.unwrap_or_else(|| typed.owner.parse().unwrap_or(-1)),
@@ -212,6 +228,10 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
         language: Some(cx.language()),
         ..draft
     };
+    let wrong = Wrong(options::read(&typed.options, &mut draft));
+    if !wrong.0.is_empty() {
+        return Ok(Posted::Shown(form(cx, before, typed, &wrong, version)?));
+    }
     let saved = match before {
         None => webhooks.add(draft),
         Some(webhook) => webhooks.change(webhook.id, draft),
@@ -219,7 +239,8 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
     let webhook = match saved {
         Ok(webhook) => webhook,
         Err(WebhookError::Invalid { problems }) => {
-            return Ok(Posted::Shown(form(cx, before, typed, &Wrong(problems))?));
+            let wrong = Wrong(problems.into_iter().map(|problem| (problem.field, problem.message)).collect());
+            return Ok(Posted::Shown(form(cx, before, typed, &wrong, version)?));
         }
         Err(error) => return Err(error.into()),
     };
@@ -234,7 +255,22 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
     Ok(Change::new(action, object(&webhook), path(&webhook)).detail(told(&webhook)).message(message).into())
 }
 
-fn form(cx: &Cx, before: Option<&Webhook>, typed: Typed, wrong: &Wrong) -> Result<Response, Problem> {
+/// Shows the form with what was typed. When the webhook is not in the `version` any more of which the form was, it says what
+/// it is now; sent once more, the form holds.
+fn form(
+    cx: &Cx,
+    before: Option<&Webhook>,
+    typed: Typed,
+    wrong: &Wrong,
+    version: Option<Timestamp>,
+) -> Result<Response, Problem> {
+    let meanwhile = match (before, version) {
+        (Some(webhook), Some(version)) if webhook.updated_at != version => {
+            let differences = typed.differences(&Typed::stored(cx, webhook)?);
+            Some(Meanwhile { at: webhook.updated_at.into(), differences })
+        }
+        _ => None,
+    };
     let language = cx.language();
     let webhooks = cx.host().webhooks();
     let methods = webhooks.methods(&language)?;
@@ -251,6 +287,8 @@ fn form(cx: &Cx, before: Option<&Webhook>, typed: Typed, wrong: &Wrong) -> Resul
         .iter()
         .map(|event| Event { name: event.name, chosen: typed.events.iter().any(|name| name == event.name) });
     let place = before.map(path);
+    let shown = before.and_then(|webhook| webhooks.shown(std::slice::from_ref(webhook)).pop());
+    let has_identity = shown.is_some_and(|shown| shown.has_identity);
     let at = |new: &str, old: &str| place.as_ref().map_or_else(|| new.to_owned(), |path| format!("{path}{old}"));
     let form = Form {
         page: Page::new(cx, before.map_or("New webhook".into(), |webhook| format!("Edit webhook {}", webhook.id)))?,
@@ -270,56 +308,31 @@ fn form(cx: &Cx, before: Option<&Webhook>, typed: Typed, wrong: &Wrong) -> Resul
         method_title: chosen.map(|method| method.form.title.clone()).unwrap_or_default(),
         notes: chosen.map(|method| method.form.notes.clone()).unwrap_or_default(),
         fields: filled.map(|form| fields(form.fields, before.is_some(), &typed.settings, wrong)).unwrap_or_default(),
+        options: Fields::new(&typed.options, has_identity, &cx.host().config().deferred, |field| wrong.with(field)),
+        version: before.map(|webhook| webhook.updated_at),
         name: typed.name,
         url: typed.url,
         owner: typed.owner,
         methods,
         language,
+        meanwhile,
     };
-    let status = if wrong.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status = match (&form.meanwhile, form.wrong.is_some()) {
+        (Some(_), _) => StatusCode::CONFLICT,
+        (None, true) => StatusCode::UNPROCESSABLE_ENTITY,
+        (None, false) => StatusCode::OK,
+    };
     answer::html_with(status, &form)
 }
 
 /// Makes the fields of a method's form, with what was typed. Secrets are typed again: they are never sent to a browser.
 fn fields(filled: Vec<FilledField>, edits: bool, typed: &BTreeMap<String, String>, wrong: &Wrong) -> Vec<Field> {
     let field = |filled: FilledField| {
-        let FilledField { field, value, is_set, .. } = filled;
-        let wrong = wrong.with(&format!("settings.{}", field.key));
-        let kept = edits && value.is_none() && is_set;
-        let value = value.map(|value| typed.get(&field.key).cloned().unwrap_or(value)).unwrap_or_default();
-        Field {
-            kind: kind(field.format),
-            title: if field.title.is_empty() { field.key.clone() } else { field.title },
-            value,
-            required: field.required && !kept,
-            kept,
-            options: field
-                .options
-                .into_iter()
-                .map(|option| Choice { value: option.value, title: option.title })
-                .collect(),
-            described: Described {
-                key: field.key.clone(),
-                help: !field.description.is_empty(),
-                wrong: wrong.is_some(),
-            },
-            help: field.description,
-            wrong,
-            key: field.key,
-        }
+        let typed = typed.get(&filled.field.key).filter(|_| filled.value.is_some()).cloned();
+        let kept = edits && filled.value.is_none() && filled.is_set;
+        let wrong = wrong.with(&format!("settings.{}", filled.field.key));
+        let field = Field::of_method(SETTING, filled);
+        Field { value: typed.unwrap_or(field.value), required: field.required && !kept, kept, wrong, ..field }
     };
     filled.into_iter().map(field).collect()
-}
-
-fn kind(format: FieldFormat) -> Kind {
-    match format {
-        FieldFormat::Boolean => Kind::Boolean,
-        FieldFormat::Select => Kind::Choice,
-        // Markup is edited as the text that it is, and never shown as markup.
-        FieldFormat::Area | FieldFormat::Html => Kind::Area,
-        FieldFormat::Password => Kind::Line("password"),
-        FieldFormat::Number => Kind::Line("number"),
-        FieldFormat::Url => Kind::Line("url"),
-        _ => Kind::Line("text"),
-    }
 }
