@@ -1,7 +1,10 @@
 //! The administrator's pages in a real browser.
 
+mod languages;
 mod looks;
+mod plain;
 mod rights;
+mod texts;
 mod webhooks;
 
 use std::io::{BufRead, BufReader};

@@ -198,36 +198,52 @@ impl Browser {
         wait_until(&format!("{name} is signed in"), || !self.path().starts_with("/sign-in"));
     }
 
-    /// Keeps a picture of the page under the target folder, and returns where.
+    /// Keeps a picture of the whole page under the target folder, and returns where.
     #[track_caller]
     pub fn picture(&self, name: &str) -> PathBuf {
         let folder = pictures();
         std::fs::create_dir_all(&folder).unwrap();
-        let picture = self.command("GET", "/screenshot", Value::Null);
+        let size = &self.devtools("Page.getLayoutMetrics", json!({}))["cssContentSize"];
+        let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
+        let picture = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "clip": clip }));
         let file = folder.join(format!("{name}.png"));
-        std::fs::write(&file, BASE64_STANDARD.decode(picture.as_str().unwrap()).unwrap()).unwrap();
+        std::fs::write(&file, BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()).unwrap();
         file
     }
 
-    /// Makes the window this size.
+    /// Lets pages believe that the window has this size, which may be smaller than a window can be.
     #[track_caller]
     pub fn size(&self, width: u32, height: u32) {
-        self.command("POST", "/window/rect", json!({ "width": width, "height": height }));
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size);
+    }
+
+    /// Presses a key so often, wherever the focus is.
+    #[track_caller]
+    pub fn key(&self, key: char, times: usize) {
+        let press = [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
+        let presses = vec![press; times].concat();
+        let actions = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": presses }] });
+        self.command("POST", "/actions", actions);
+    }
+
+    /// Tells the browser something that only it knows.
+    #[track_caller]
+    fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.command("POST", "/goog/cdp/execute", json!({ "cmd": command, "params": parameters }))
     }
 
     /// Lets pages believe that the system is light or dark.
     #[track_caller]
     pub fn scheme(&self, scheme: &str) {
         let feature = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        let command = json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": feature } });
-        self.command("POST", "/goog/cdp/execute", command);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": feature }));
     }
 
     /// Lets pages run scripts or not.
     #[track_caller]
     pub fn scripts(&self, run: bool) {
-        let command = json!({ "cmd": "Emulation.setScriptExecutionDisabled", "params": { "value": !run } });
-        self.command("POST", "/goog/cdp/execute", command);
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !run }));
     }
 }
 
