@@ -15,6 +15,10 @@ use switchboard_plugin_api::protocol::MAX_EVENT_NAME_BYTES as MAX_NAME_BYTES;
 /// How many events may cause one another, so that a plugin that answers its own event does not go on for ever.
 const MAX_DEPTH: u32 = 3;
 
+/// How deep the lists and objects of an event's data may be nested, the data itself included. Readers of JSON commonly stop at
+/// 128, and the data is sent, and told to watchers, inside some more.
+const MAX_NESTING: usize = 100;
+
 /// Ends of the names of fields whose value never leaves the host, whatever an application announces. Names are compared in
 /// lower case and without `_` and `-`.
 const SECRET_ENDS: &[&str] = &[
@@ -49,6 +53,9 @@ pub enum AnnounceError {
     /// The properties are JSON, and no object.
     #[error("the event's data is no JSON object: write {{\"property\": value}}")]
     NotAnObject,
+    /// The properties are nested too deep.
+    #[error("the event's data is nested deeper than {MAX_NESTING} levels, which receivers cannot read")]
+    TooNested,
     /// The body is too large.
     #[error(
         "the event's data makes a body of {bytes} bytes, at most {MAX_BODY_BYTES} are sent: announce ids, not content"
@@ -130,6 +137,9 @@ pub(crate) fn build(run: &RunState, name: &str, data: &str, owner: OwnerId) -> R
 ///
 /// `manager_id` is the owner, unless the event belongs to the whole site or names a manager of its own.
 fn body(name: &str, data: &str, owner: OwnerId) -> Result<Vec<u8>, AnnounceError> {
+    if is_too_nested(data) {
+        return Err(AnnounceError::TooNested);
+    }
     let Properties(properties) = match serde_json::from_str(data) {
         Ok(properties) => properties,
         Err(source) if source.is_data() => return Err(AnnounceError::NotAnObject),
@@ -159,6 +169,22 @@ fn body(name: &str, data: &str, owner: OwnerId) -> Result<Vec<u8>, AnnounceError
         bytes if bytes > MAX_BODY_BYTES => Err(AnnounceError::TooLarge { bytes }),
         _ => Ok(body.into_bytes()),
     }
+}
+
+/// Whether JSON is nested too deep. Each level is read by a call of its own, so this is known before the first.
+fn is_too_nested(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_NESTING
+    })
 }
 
 fn is_secret(key: &str) -> bool {
@@ -302,6 +328,25 @@ mod tests {
         assert!(matches!(refuse("{\"a\":1} x"), AnnounceError::Json { .. }));
         let large = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_BODY_BYTES));
         assert!(matches!(refuse(&large), AnnounceError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn data_that_is_nested_deeper_than_readers_follow_is_refused() {
+        let nested = |levels: usize, open: &str, close: &str| {
+            // The object around it is the first level.
+            format!("{{\"a\":{}1{}}}", open.repeat(levels - 1), close.repeat(levels - 1))
+        };
+        for (open, close) in [("[", "]"), ("{\"b\":", "}")] {
+            let deepest = body("x", &nested(MAX_NESTING, open, close), OwnerId(1)).unwrap();
+            let read: serde_json::Value = serde_json::from_slice(&deepest).unwrap();
+            assert!(read["data"]["a"].is_array() || read["data"]["a"].is_object());
+            for levels in [MAX_NESTING + 1, 129, 40_000] {
+                let refused = body("x", &nested(levels, open, close), OwnerId(1)).unwrap_err();
+                assert!(matches!(refused, AnnounceError::TooNested), "{levels}: {refused}");
+            }
+        }
+        let text = format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(1_000));
+        assert!(body("x", &text, OwnerId(1)).is_ok(), "a text may have brackets");
     }
 
     #[test]
