@@ -20,7 +20,13 @@ pub(crate) enum BulkCommand {
     /// Make all that match and are ready or waiting dead
     Cancel(BulkArgs),
     /// Run all that match and are done or dead once more, each as a task of its own without retries
-    Replay(BulkArgs),
+    Replay {
+        /// With the bytes that each sent last, and not as its auth method builds them today
+        #[arg(long)]
+        as_sent: bool,
+        #[command(flatten)]
+        args: BulkArgs,
+    },
     /// List the operations, the newest first
     List,
     /// Let an operation wait
@@ -59,7 +65,8 @@ pub(super) fn execute(host: &Switchboard, command: BulkCommand) -> Result<Reply>
     match command {
         BulkCommand::Retry(args) => start(host, BulkAction::Retry, args),
         BulkCommand::Cancel(args) => start(host, BulkAction::Cancel, args),
-        BulkCommand::Replay(args) => start(host, BulkAction::Replay, args),
+        BulkCommand::Replay { as_sent: false, args } => start(host, BulkAction::Replay, args),
+        BulkCommand::Replay { as_sent: true, args } => start(host, BulkAction::ReplayAsSent, args),
         BulkCommand::List => {
             let bulks = host.bulks().list().map_err(bulk_error)?;
             Reply::new(bulks.iter().map(bulk_json).collect::<Vec<_>>(), bulk_table(&bulks))
@@ -74,7 +81,8 @@ fn start(host: &Switchboard, action: BulkAction, args: BulkArgs) -> Result<Reply
     let filter = matching(host, &args.filter)?;
     if !args.yes {
         let total = host.bulks().count(&filter).map_err(bulk_error)?;
-        let text = format!("{total} tasks match; --yes starts to {action} them");
+        let words = action.to_string().replace('_', " ");
+        let text = format!("{total} tasks match; --yes starts to {words} them");
         return Reply::new(json!({ "action": action, "total": total, "started": false }), text);
     }
     let new = NewBulk { action, filter, per_second: args.per_second, by: Some(args.by) };

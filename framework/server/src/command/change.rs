@@ -75,7 +75,7 @@ fn of_task(command: &TaskCommand) -> Option<Named> {
             BulkCommand::List => return None,
             BulkCommand::Retry(_) => ("bulk.retry", "tasks that match".to_owned()),
             BulkCommand::Cancel(_) => ("bulk.cancel", "tasks that match".to_owned()),
-            BulkCommand::Replay(_) => ("bulk.replay", "tasks that match".to_owned()),
+            BulkCommand::Replay { .. } => ("bulk.replay", "tasks that match".to_owned()),
             BulkCommand::Pause { id } => ("bulk.pause", format!("bulk operation {id}")),
             BulkCommand::Resume { id } => ("bulk.resume", format!("bulk operation {id}")),
             BulkCommand::Stop { id } => ("bulk.stop", format!("bulk operation {id}")),

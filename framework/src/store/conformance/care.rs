@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use super::webhooks::{all_options, webhook};
 use super::*;
 use crate::store::{
-    AttemptFilter, AttemptId, AttemptMode, BulkAction, BulkState, BulkStep, KeyPolicy, NewBulk, NewWebhook, Rate,
-    Record, Retention, Schedule, StoreError, TaskTemplate,
+    AttemptFilter, AttemptId, AttemptMode, BulkAction, BulkState, BulkStep, HttpExchange, KeyPolicy, NewBulk,
+    NewWebhook, Rate, Record, Retention, Schedule, SentBody, StoreError, TaskTemplate,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -16,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     ("a bulk operation says what the host has to know of tasks in its memory", bulk_holds),
     ("a bulk operation is paused, resumed and cancelled", bulk_states),
     ("a bulk replay leaves out tasks whose input is gone", bulk_replay),
+    ("a bulk replay as sent leaves out what is not known to the last byte", bulk_replay_as_sent),
     ("what is old goes in batches, and events with their last task", pruning),
     ("when too many have ended, the first go", pruning_by_count),
     ("when the inputs of what has ended are too much, the first go", pruning_by_inputs),
@@ -167,6 +168,33 @@ fn bulk_replay(store: &dyn Store) {
     let replay = store.task(replays[0]).unwrap().unwrap();
     assert_eq!((replays.len(), replay.replay_of, replay.ordered), (1, Some(kept), true));
     assert_eq!(state(store, kept), TaskState::Done, "the original keeps its end");
+}
+
+fn bulk_replay_as_sent(store: &dyn Store) {
+    let deliver = |body: Option<SentBody>| {
+        let one = event("a");
+        let new = NewTask { hold: true, ..task(&one, Some(1)) };
+        let id = accept_tasks(store, vec![one], vec![new])[0].head.id;
+        let lease = start(store, id);
+        let exchanges = body.map(|body| HttpExchange { body, ..HttpExchange::default() });
+        let attempt = AttemptResult { exchanges: exchanges.into_iter().collect(), ..result("http_5xx") };
+        let dead = Ending::Dead { reason: "http_5xx".into() };
+        assert!(store.finish(id, lease, dead, attempt).wait().unwrap());
+        id
+    };
+    let of_event = deliver(Some(SentBody { is_event: true, ..SentBody::of(b"x") }));
+    let kept = deliver(Some(SentBody { bytes: Some(b"built".to_vec()), ..SentBody::of(b"built") }));
+    deliver(Some(SentBody::of(b"not kept")));
+    deliver(None);
+    let bulk =
+        add_bulk(store, BulkAction::ReplayAsSent, TaskFilter { state: Some(TaskState::Dead), ..TaskFilter::default() });
+    assert_eq!(store.bulks().unwrap()[0].action, BulkAction::ReplayAsSent);
+    let step = store.bulk_step(bulk.id, 10, Timestamp(70)).wait().unwrap().unwrap();
+    assert_eq!((step.bulk.seen, step.bulk.changed), (4, 2), "what is not known any more cannot be sent again");
+    let replays: Vec<_> = ids_in(store, TaskState::Ready).iter().map(|id| store.task(*id).unwrap().unwrap()).collect();
+    let seen: Vec<_> = replays.iter().map(|task| (task.replay_of, task.as_sent, task.mode)).collect();
+    let of = |id| (Some(id), Some(store.attempts(id).unwrap()[0].id), Some(AttemptMode::Bulk));
+    assert_eq!(seen, [of(of_event), of(kept)]);
 }
 
 /// A retention that keeps everything.

@@ -3,13 +3,12 @@
 use tokio_postgres::Row;
 
 use super::change::{accept_task, cancel, changed, retry};
-use super::read;
 use super::session::{Failure, Session};
 use super::write::text;
-use super::{Kind, PostgresStore};
+use super::{Kind, PostgresStore, attempt, read};
 use crate::store::{
-    Became, Bulk, BulkAction, BulkId, BulkState, BulkStep, BulkStore, NewBulk, NewTask, Receipt, StoreError, Task,
-    TaskFilter, TaskId, TaskState, Timestamp,
+    Attempt, Became, Bulk, BulkAction, BulkId, BulkState, BulkStep, BulkStore, NewBulk, NewTask, Receipt, StoreError,
+    Task, TaskFilter, TaskId, TaskState, Timestamp,
 };
 
 impl BulkStore for PostgresStore {
@@ -114,6 +113,21 @@ async fn apply(
                 Some(accept_task(session, host, &NewTask::bulk_replay_of(task, now)).await?)
             } else {
                 None
+            }
+        }
+        BulkAction::ReplayAsSent => {
+            let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
+            let sent = if ended && task.event.is_some() && has_input(session, task).await? {
+                attempt::of_task(session, task.id).await?.into_iter().rfind(Attempt::is_repeatable)
+            } else {
+                None
+            };
+            match sent {
+                Some(sent) => {
+                    let replay = NewTask { as_sent: Some(sent.id), ..NewTask::bulk_replay_of(task, now) };
+                    Some(accept_task(session, host, &replay).await?)
+                }
+                None => None,
             }
         }
     };

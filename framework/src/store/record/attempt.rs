@@ -179,6 +179,14 @@ impl Attempt {
     /// Returns the exchange with the receiver: the last one.
     #[must_use]
     pub fn delivery(&self) -> Option<&HttpExchange> {
+    /// Returns whether what it sent is known to the last byte, so that it can be sent again: it is the body of the event, or
+    /// was kept.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        let sent = self.delivery().filter(|exchange| !exchange.confidential);
+        sent.is_some_and(|exchange| exchange.body.is_event || exchange.body.whole().is_some())
+    }
+
         self.exchanges.last()
     }
 }

@@ -18,17 +18,21 @@ pub enum BulkAction {
     Cancel,
     /// Those that are done or dead are replayed.
     Replay,
+    /// Those of them that have delivered an event, or tried to, are replayed with the bytes that they sent last.
+    #[serde(rename = "replay_as_sent")]
+    ReplayAsSent,
 }
 
 impl BulkAction {
     /// All actions.
-    pub const ALL: [Self; 3] = [Self::Retry, Self::Cancel, Self::Replay];
+    pub const ALL: [Self; 4] = [Self::Retry, Self::Cancel, Self::Replay, Self::ReplayAsSent];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
             Self::Cancel => "cancel",
             Self::Replay => "replay",
+            Self::ReplayAsSent => "replay_as_sent",
         }
     }
 }
@@ -41,7 +45,7 @@ impl fmt::Display for BulkAction {
 
 /// A text that names nothing of what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no bulk action: it is `retry`, `cancel` or `replay`")]
+#[error("no bulk action: it is `retry`, `cancel`, `replay` or `replay_as_sent`")]
 pub struct NotABulkAction;
 
 impl FromStr for BulkAction {

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::write::{accept_task, cancel, retry};
-use super::{read, unreadable, unwritable};
+use super::{attempt, read, unreadable, unwritable};
 use crate::store::{
-    Became, Bulk, BulkAction, BulkId, BulkState, BulkStep, NewBulk, NewTask, StoreError, Task, TaskFilter, TaskId,
-    TaskState, Timestamp,
+    Attempt, Became, Bulk, BulkAction, BulkId, BulkState, BulkStep, NewBulk, NewTask, StoreError, Task, TaskFilter,
+    TaskId, TaskState, Timestamp,
 };
 
 const BULK: &str = "SELECT id, action, filter, per_second, state, total, seen, changed, cursor, last, by, created_at,
@@ -82,6 +82,16 @@ fn apply(connection: &Connection, action: BulkAction, task: &Task, now: Timestam
             let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
             let replayed = ended && has_input(connection, task)?;
             replayed.then(|| accept_task(connection, &NewTask::bulk_replay_of(task, now))).transpose()?
+        }
+        BulkAction::ReplayAsSent => {
+            let ended = matches!(task.state, TaskState::Done | TaskState::Dead);
+            let sent = if ended && task.event.is_some() && has_input(connection, task)? {
+                attempt::of_task(connection, task.id)?.into_iter().rfind(Attempt::is_repeatable)
+            } else {
+                None
+            };
+            let replay = |sent: Attempt| NewTask { as_sent: Some(sent.id), ..NewTask::bulk_replay_of(task, now) };
+            sent.map(|sent| accept_task(connection, &replay(sent))).transpose()?
         }
     };
     Ok(ready.map_or(Became::Unchanged, Became::Ready))
