@@ -24,6 +24,7 @@ mod rotation;
 mod secrets;
 mod shown;
 mod test_event;
+mod signers;
 mod validation;
 
 pub(crate) use catalogue::with as catalogue_with;
@@ -42,5 +43,6 @@ pub use records::{WebhookError, Webhooks};
 pub(crate) use secrets::open as open_secrets;
 pub use shown::{FilledField, Form, ShownFailing, ShownWebhook};
 
+pub(crate) use signers::key_ids;
 /// Channel of everything that has to do with webhooks.
 pub(crate) const CHANNEL: &str = "Webhooks";

@@ -53,6 +53,8 @@ fn an_attempt_shows_what_was_sent_and_what_came_back() {
         assert_eq!(header(exchange, "request_headers", name), Some(request.header(name)), "{name}");
     }
     assert_eq!(exchange["signatures"], json!(["v1"]));
+    // Which secret it was: `printf %s "$secret" | sha256sum`.
+    assert_eq!(exchange["signature_keys"], json!(["96ad2ccd8146"]), "{exchange}");
     assert!(exchange["remote"].as_str().unwrap().starts_with("127.0.0.1:"), "{exchange}");
     assert_eq!((&exchange["status"], &exchange["http_version"]), (&json!(503), &json!("HTTP/1.1")));
     assert_eq!((&exchange["response"], &exchange["truncated"]), (&json!("not now, and not with ***"), &json!(false)));

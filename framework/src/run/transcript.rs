@@ -9,6 +9,7 @@ use switchboard_plugin_api::protocol::HttpHead;
 
 use crate::egress::{self, EgressError, Response, Trace};
 use crate::store::{ExchangeTimings, HttpExchange, SentBody};
+use crate::webhooks;
 
 /// Stands in place of a secret.
 const MASK: &str = "***";
@@ -125,6 +126,7 @@ impl Transcript {
             url: masked(&secrets, &masked_url(&head.url)).into_owned(),
             confidential: head.confidential,
             signatures: signatures(headers),
+            signature_keys: self.signature_keys(headers, body),
             ..HttpExchange::default()
         };
         exchange.body = match head.confidential {
@@ -144,6 +146,12 @@ impl Transcript {
         }
         exchange.request_headers = shown_headers;
         Noted { exchange, secrets }
+    }
+
+    fn signature_keys(&self, headers: &[(String, String)], body: &[u8]) -> Vec<String> {
+        let signatures = header(headers, SIGNATURE_HEADER);
+        let by = |signatures| Some(webhooks::key_ids(signatures, &message(headers, body)?, &self.secrets));
+        signatures.and_then(by).unwrap_or_default()
     }
 
     /// Writes down how a request ended.
@@ -329,10 +337,15 @@ fn signatures(headers: &[(String, String)]) -> Vec<String> {
     all.filter_map(|one| one.split_once(',')).map(|(version, _)| version.to_owned()).collect()
 }
 
-/// Returns the text that Standard Webhooks signs.
-fn signed(headers: &[(String, String)], body: &[u8]) -> Option<String> {
+/// Returns what Standard Webhooks signs.
+fn message(headers: &[(String, String)], body: &[u8]) -> Option<Vec<u8>> {
     let (id, time) = (header(headers, ID_HEADER)?, header(headers, TIMESTAMP_HEADER)?);
-    Some(format!("{id}.{time}.{}", String::from_utf8_lossy(body)))
+    Some([id.as_bytes(), b".", time.as_bytes(), b".", body].concat())
+}
+
+/// Returns it as a text.
+fn signed(headers: &[(String, String)], body: &[u8]) -> Option<String> {
+    message(headers, body).map(|message| String::from_utf8_lossy(&message).into_owned())
 }
 
 #[cfg(test)]

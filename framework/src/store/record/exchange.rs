@@ -27,6 +27,10 @@ pub struct HttpExchange {
     /// The signatures that it carried, such as `v1`, in the order of the header `webhook-signature`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<String>,
+    /// Which key made each of them: the start of the SHA-256 of the secret, or of the public half of a pair, as the receiver
+    /// has it; an empty text where no secret of the webhook did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signature_keys: Vec<String>,
     /// The addresses of the receiver's name; none for an address in the URL and for a connection that was there already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolved: Vec<String>,

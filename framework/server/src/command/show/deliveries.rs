@@ -74,6 +74,7 @@ fn exchange_json(exchange: &HttpExchange, body: Option<&Vec<u8>>) -> Value {
         "body_sha256": exchange.body.sha256,
         "body": body.map(|body| String::from_utf8_lossy(body)),
         "signatures": exchange.signatures,
+        "signature_keys": exchange.signature_keys,
         "resolved": exchange.resolved,
         "remote": exchange.remote,
         "proxy": exchange.proxy,
