@@ -249,6 +249,12 @@ impl Egress {
         &self.guard.policy
     }
 
+    /// Returns the longest that each phase of a request may take which says nothing else.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
     /// Refuses `port` on this machine from now on, whatever the policy allows: the host itself listens there, and a
     /// receiver must not be a way to it.
     pub fn listens(&self, port: u16) {

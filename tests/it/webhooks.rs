@@ -27,12 +27,14 @@ fn check_not_stored(site: &Site, secret: &str) {
 fn every_property_of_a_webhook_is_set_shown_and_changed_from_the_command_line() {
     let site = Site::with(&["webhook_none", "webhook_basic"]);
     let options = "--name Mirror --event booking_* --event tariffs_updated --immediate --then-queue no --timeout 9s \
-                   --immediate-timeout 2s --schedule 0s,5s --cap 2 --rate 10/1m --stop-on 400,422 --envelope standard";
+                   --immediate-timeout 2s --dns-timeout 3s --connect-timeout 4s --tls-timeout 5s \
+                   --first-byte-timeout 6s --schedule 0s,5s --cap 2 --rate 10/1m --stop-on 400,422 --envelope standard";
     let options: Vec<&str> = options.split_whitespace().chain(["--header", "X-Key: s3cret: x"]).collect();
     let id = site.add_webhook(62, "https://example.com/hook", "none", &options).to_string();
     let shown = site.json(&["webhook", "show", &id]);
     let expected = json!({
         "immediate": true, "then_queue": false, "timeout_ms": 9_000, "immediate_timeout_ms": 2_000,
+        "dns_timeout_ms": 3_000, "connect_timeout_ms": 4_000, "tls_timeout_ms": 5_000, "first_byte_timeout_ms": 6_000,
         "schedule_ms": [0, 5_000], "cap": 2, "rate": { "starts": 10, "per_ms": 60_000 }, "order": "none",
         "stop_on": [400, 422], "ca_pem": null, "handshake": false, "envelope": "standard",
     });
@@ -80,6 +82,7 @@ fn everything_that_is_wrong_with_a_webhook_is_said_by_field_and_at_once() {
     draft.headers.push(("X-Kept".into(), None));
     draft.options.timeout = Some(std::time::Duration::from_secs(61));
     draft.options.immediate_timeout = Some(std::time::Duration::from_millis(999));
+    draft.options.tls_timeout = Some(std::time::Duration::ZERO);
     draft.options.schedule = Some(vec![std::time::Duration::ZERO; 21]);
     draft.options.cap = std::num::NonZeroU32::new(65);
     draft.options.stop_on = vec![200];
@@ -88,7 +91,7 @@ fn everything_that_is_wrong_with_a_webhook_is_said_by_field_and_at_once() {
     let mut fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
     fields.dedup();
     let expected = "settings.basic_username settings.basic_password headers owner name url events headers timeout \
-                    immediate_timeout schedule cap stop_on order identity_pem";
+                    immediate_timeout tls_timeout schedule cap stop_on order identity_pem";
     assert_eq!(fields, expected.split_whitespace().collect::<Vec<_>>(), "{problems:?}");
     assert_eq!(problems.iter().filter(|problem| problem.field == "headers").count(), 6);
     assert!(problems.iter().any(|problem| problem.message.contains("egress.allow")), "{problems:?}");

@@ -28,6 +28,9 @@ const MAX_HEADERS: usize = 100;
 /// How large the headers of an HTTP/2 response may be, in bytes. Those of HTTP/1.1 have a limit of about 400 KiB in hyper.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 
+/// The longest that a connection may take to be made which outlives its request: as long as a webhook may ask for.
+const LONGEST_CONNECT: Duration = Duration::from_secs(60);
+
 /// How many receivers with TLS options of their own have a client ready.
 const MAX_CLIENTS: usize = 256;
 
@@ -61,8 +64,8 @@ impl Clients {
             proxy: options.proxy.as_deref().map(proxy_url).transpose()?,
             guard,
             connections,
-            // Each phase has its own deadline. This one is for a connection that outlives its request.
-            connect_timeout: deadlines.dns + deadlines.connect + deadlines.tls,
+            // Each phase has its own deadline, also one that is longer than usual. This one is for what outlives its request.
+            connect_timeout: (deadlines.dns + deadlines.connect + deadlines.tls).max(LONGEST_CONNECT),
         };
         let config = tls::config(&TlsOptions::default()).map_err(|source| SetupError::Tls { source })?;
         let usual = template.build(config).map_err(|source| SetupError::Client { source })?;

@@ -187,7 +187,7 @@ impl<'a> Call<'a> {
         };
         let mut request = Request { headers, body, ..Request::new(&head.method, &head.url, timeout) };
         if let Some(receiver) = &self.options.receiver {
-            receiver.prepare(&mut request);
+            receiver.prepare(&mut request, self.run.core.egress.deadlines());
         }
         let noted = transcript.map(|transcript| (transcript.note(&head, &request.headers, &request.body), transcript));
         let sent_bytes = request.body.len();

@@ -236,6 +236,17 @@ fn check_options(options: &WebhookOptions, draft: &WebhookDraft, add: Add<'_>) {
         add("cap", &format_args!("1 to {MAX_CAP} deliveries may be under way at once"));
     }
     if options.rate.is_some_and(|rate| !crate::tasks::RATE_TIMES.contains(&rate.per)) {
+    let phases = [
+        ("dns_timeout", options.dns_timeout),
+        ("connect_timeout", options.connect_timeout),
+        ("tls_timeout", options.tls_timeout),
+        ("first_byte_timeout", options.first_byte_timeout),
+    ];
+    for (field, timeout) in phases {
+        if timeout.is_some_and(|timeout| !TIMEOUTS.contains(&timeout)) {
+            add(field, &"a phase of an attempt has 1 to 60 seconds");
+        }
+    }
         add("rate", &"a rate counts its starts in 1 ms to 24 h");
     }
     let statuses = &options.stop_on;

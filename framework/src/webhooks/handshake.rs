@@ -26,7 +26,7 @@ pub(super) fn ask(core: &Core, draft: &WebhookDraft, receiver: &Receiver) -> Res
     let timeout = core.config.deferred.immediate_timeout;
     let mut request = Request::new("OPTIONS", &draft.url, timeout);
     request.headers.push(("WebHook-Request-Origin".to_owned(), origin.clone()));
-    receiver.prepare(&mut request);
+    receiver.prepare(&mut request, core.egress.deadlines());
     let egress = core.egress.clone();
     let sent = core.runtime.wait(async move { egress.send(request).await });
     let answer = match sent.map(|sent| sent.result) {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::{Origin, Url};
 
 use super::secrets::{self, WebhookSecrets};
-use crate::egress::{Request, TlsOptions};
-use crate::store::Webhook;
+use crate::egress::{Deadlines, Request, TlsOptions};
+use crate::store::{Webhook, WebhookOptions};
 use crate::vault::{Vault, VaultError};
 
 /// The receiver of a delivery, with its secrets in the clear.
@@ -16,6 +17,12 @@ pub(crate) struct Receiver {
     url: Option<Url>,
     headers: Vec<(String, String)>,
     tls: Option<Arc<TlsOptions>>,
+    /// The times of lookup, connection, TLS and first byte that the webhook has of its own.
+    phases: [Option<Duration>; 4],
+}
+
+fn phases(options: &WebhookOptions) -> [Option<Duration>; 4] {
+    [options.dns_timeout, options.connect_timeout, options.tls_timeout, options.first_byte_timeout]
 }
 
 impl Receiver {
@@ -28,23 +35,25 @@ impl Receiver {
             url: Url::parse(&webhook.url).ok(),
             headers: secrets.headers,
             tls: (tls != TlsOptions::default()).then(|| Arc::new(tls)),
+            phases: phases(&webhook.options),
         })
     }
 
     /// The receiver of a webhook that is not stored yet.
-    pub(super) fn of_draft(url: &str, ca_pem: Option<String>, secrets: &WebhookSecrets) -> Self {
-        let tls = TlsOptions { ca_pem, identity_pem: secrets.identity_pem.clone() };
+    pub(super) fn of_draft(url: &str, options: &WebhookOptions, secrets: &WebhookSecrets) -> Self {
+        let tls = TlsOptions { ca_pem: options.ca_pem.clone(), identity_pem: secrets.identity_pem.clone() };
         Self {
             settings: BTreeMap::new(),
             url: Url::parse(url).ok(),
             headers: secrets.headers.clone(),
             tls: (tls != TlsOptions::default()).then(|| Arc::new(tls)),
+            phases: phases(options),
         }
     }
 
     /// A receiver of which nothing is known but the settings that are to be tried.
     pub(crate) fn trial(settings: BTreeMap<String, String>) -> Self {
-        Self { settings, url: None, headers: Vec::new(), tls: None }
+        Self { settings, url: None, headers: Vec::new(), tls: None, phases: [None; 4] }
     }
 
     /// Returns what nobody may see: the settings of these keys, or all of them when they are not known, and the values of
@@ -55,9 +64,9 @@ impl Receiver {
         settings.chain(self.headers.iter().map(|(_, value)| value)).cloned().collect()
     }
 
-    /// Gives a request the headers and the certificates of the webhook. Only one that goes to the receiver itself: a token
+    /// Gives a request the headers, the certificates and the times of the webhook; `usual` are those of the host. Only one that goes to the receiver itself: a token
     /// server or anybody else whom the auth method asks is not meant by them.
-    pub(crate) fn prepare(&self, request: &mut Request) {
+    pub(crate) fn prepare(&self, request: &mut Request, usual: Deadlines) {
         let origin = |url: &Url| Some(url.origin()).filter(Origin::is_tuple);
         let Some(own) = self.url.as_ref().and_then(origin) else { return };
         if Url::parse(&request.url).ok().as_ref().and_then(origin) != Some(own) {
@@ -70,5 +79,12 @@ impl Receiver {
             }
         }
         request.tls.clone_from(&self.tls);
+        let [dns, connect, tls, first_byte] = self.phases;
+        request.deadlines = Some(Deadlines {
+            dns: dns.unwrap_or(usual.dns),
+            connect: connect.unwrap_or(usual.connect),
+            tls: tls.unwrap_or(usual.tls),
+            first_byte: first_byte.unwrap_or(usual.first_byte),
+        });
     }
 }

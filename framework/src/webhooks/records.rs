@@ -279,7 +279,7 @@ impl<'a> Webhooks<'a> {
             return Err(WebhookError::Invalid { problems });
         }
         if draft.options.handshake {
-            let receiver = Receiver::of_draft(&draft.url, draft.options.ca_pem.clone(), &secrets);
+            let receiver = Receiver::of_draft(&draft.url, &draft.options, &secrets);
             let allowed = handshake::ask(self.core, &draft, &receiver);
             let allowed = allowed.map_err(|problem| WebhookError::Invalid { problems: vec![problem] })?;
             draft.options.rate = handshake::slower(draft.options.rate, allowed);

@@ -154,6 +154,18 @@ pub(crate) struct Properties {
     /// Statuses after which a delivery is given up at once, such as 400,422; `none` for none
     #[arg(long, value_name = "STATUSES")]
     stop_on: Option<String>,
+    /// Time for the lookup of the receiver's name, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    dns_timeout: Option<String>,
+    /// Time for the connection, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    connect_timeout: Option<String>,
+    /// Time for the TLS handshake, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    tls_timeout: Option<String>,
+    /// Time from the connection to the head of the answer, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    first_byte_timeout: Option<String>,
     /// Header that requests to the URL have in addition; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -364,6 +376,10 @@ impl Properties {
             options.envelope = match envelope {
                 EnvelopeName::Reference => Envelope::Reference,
                 EnvelopeName::Standard => Envelope::Standard,
+        set(&mut options.dns_timeout, self.dns_timeout, |text| duration("--dns-timeout", text))?;
+        set(&mut options.connect_timeout, self.connect_timeout, |text| duration("--connect-timeout", text))?;
+        set(&mut options.tls_timeout, self.tls_timeout, |text| duration("--tls-timeout", text))?;
+        set(&mut options.first_byte_timeout, self.first_byte_timeout, |text| duration("--first-byte-timeout", text))?;
             };
         }
         Ok(())

@@ -112,6 +112,18 @@ pub struct WebhookOptions {
     /// What is around the event's properties in the body.
     pub envelope: Envelope,
 }
+    /// The time for the lookup of the receiver's name; 1 s to 60 s, as for the phases below.
+    #[serde(rename = "dns_timeout_ms", with = "wire::optional_ms")]
+    pub dns_timeout: Option<Duration>,
+    /// The time for the connection.
+    #[serde(rename = "connect_timeout_ms", with = "wire::optional_ms")]
+    pub connect_timeout: Option<Duration>,
+    /// The time for the TLS handshake.
+    #[serde(rename = "tls_timeout_ms", with = "wire::optional_ms")]
+    pub tls_timeout: Option<Duration>,
+    /// The time from the connection to the head of the answer.
+    #[serde(rename = "first_byte_timeout_ms", with = "wire::optional_ms")]
+    pub first_byte_timeout: Option<Duration>,
 
 impl Default for WebhookOptions {
     fn default() -> Self {
@@ -138,6 +150,10 @@ impl Default for WebhookOptions {
 pub enum Order {
     /// None: a delivery that fails is overtaken.
     #[default]
+            dns_timeout: None,
+            connect_timeout: None,
+            tls_timeout: None,
+            first_byte_timeout: None,
     None,
     /// Those to the webhook: one after the other, as they were announced.
     Webhook,

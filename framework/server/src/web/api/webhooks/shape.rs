@@ -115,6 +115,18 @@ struct Options {
     /// Wait before each attempt, the first included, in milliseconds; at most 7 days in all.
     #[schemars(length(min = 1, max = 20))]
     schedule_ms: Option<Vec<u64>>,
+    /// The time for the lookup of the receiver's name, in milliseconds.
+    #[schemars(range(min = 1000, max = 60000))]
+    dns_timeout_ms: Option<u64>,
+    /// The time for the connection, in milliseconds.
+    #[schemars(range(min = 1000, max = 60000))]
+    connect_timeout_ms: Option<u64>,
+    /// The time for the TLS handshake, in milliseconds.
+    #[schemars(range(min = 1000, max = 60000))]
+    tls_timeout_ms: Option<u64>,
+    /// The time from the connection to the head of the answer, in milliseconds.
+    #[schemars(range(min = 1000, max = 60000))]
+    first_byte_timeout_ms: Option<u64>,
     /// How many deliveries may be under way at once.
     #[schemars(range(min = 1, max = 64))]
     cap: Option<u32>,
