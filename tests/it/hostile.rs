@@ -4,7 +4,7 @@
 //! All cases run at the same time in a process of their own, whose memory is theirs alone.
 
 mod cases;
-mod receivers;
+pub(crate) mod receivers;
 
 use std::process::Command;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod attempts;
 mod authoring;
 mod bad_input;
 mod bulk;
+mod certificates;
 mod command_line;
 mod compilers;
 mod conformance;

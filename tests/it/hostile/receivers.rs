@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// A connection, whatever it goes over.
-pub(super) trait Stream: Read + Write {
+pub(crate) trait Stream: Read + Write {
     /// The socket below.
     fn socket(&self) -> &TcpStream;
 }
@@ -30,10 +31,10 @@ impl Stream for StreamOwned<ServerConnection, TcpStream> {
 }
 
 /// One receiver, which answers each connection on a thread of its own.
-pub(super) struct Receiver {
-    pub(super) url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     /// The authority that has signed its certificate.
-    pub(super) ca_pem: Option<String>,
+    pub(crate) ca_pem: Option<String>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -50,7 +51,24 @@ impl Receiver {
 
     /// The same over TLS.
     pub(super) fn tls(certificate: Certificate, answer: fn(&mut dyn Stream, &str) -> io::Result<()>) -> Self {
-        let (config, ca_pem) = certificate.config();
+        let (config, ca_pem) = certificate.config(None);
+        Self::over_tls(config, ca_pem, answer)
+    }
+
+    /// The same over TLS, for clients with a certificate that this authority has signed.
+    pub(crate) fn mutual(
+        clients: &CertifiedIssuer<'_, KeyPair>,
+        answer: fn(&mut dyn Stream, &str) -> io::Result<()>,
+    ) -> Self {
+        let (config, ca_pem) = Certificate::Good.config(Some(clients));
+        Self::over_tls(config, ca_pem, answer)
+    }
+
+    fn over_tls(
+        config: Arc<ServerConfig>,
+        ca_pem: String,
+        answer: fn(&mut dyn Stream, &str) -> io::Result<()>,
+    ) -> Self {
         Self::listen("https", Some(ca_pem), move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
             answer_request(&mut StreamOwned::new(connection, stream), answer)
@@ -97,7 +115,7 @@ fn answer_request(stream: &mut dyn Stream, answer: fn(&mut dyn Stream, &str) -> 
     answer(stream, head.split(' ').nth(1).unwrap_or_default())
 }
 
-pub(super) fn say(stream: &mut dyn Stream, text: &str) -> io::Result<()> {
+pub(crate) fn say(stream: &mut dyn Stream, text: &str) -> io::Result<()> {
     stream.write_all(text.as_bytes())?;
     stream.flush()
 }
@@ -135,8 +153,8 @@ pub(super) enum Certificate {
 }
 
 impl Certificate {
-    /// Returns what the receiver does, and the authority to trust.
-    fn config(self) -> (Arc<ServerConfig>, String) {
+    /// Returns what the receiver does, and the authority to trust. `clients` is the one whose clients it lets in.
+    fn config(self, clients: Option<&CertifiedIssuer<'_, KeyPair>>) -> (Arc<ServerConfig>, String) {
         let (ca, stranger) = (authority("ca"), authority("stranger"));
         let name = if self == Self::WrongName { "elsewhere.example" } else { "localhost" };
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -149,14 +167,24 @@ impl Certificate {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, if self == Self::Stranger { &stranger } else { &ca }).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let builder = match clients {
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der().clone()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+            None => builder.with_no_client_auth(),
+        };
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
         (Arc::new(config), ca.pem())
     }
 }
 
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+pub(crate) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
