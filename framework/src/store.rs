@@ -44,7 +44,6 @@ pub use idempotency_store::IdempotencyStore;
 pub use lock::holder;
 pub use policy_store::PolicyStore;
 pub use receipt::Receipt;
-pub(crate) use record::Became;
 pub use record::{
     Acceptance, AcceptedTask, Attempt, AttemptFilter, AttemptId, AttemptMode, AttemptResult, Bulk, BulkAction, BulkId,
     BulkState, BulkStep, Claimed, Ending, Envelope, Event, EventId, ExchangeTimings, Failing, HttpExchange,
@@ -53,6 +52,7 @@ pub use record::{
     Record, Recovered, Resealed, Schedule, Sealed, SentBody, Started, StoredPolicy, Task, TaskCounts, TaskFilter,
     TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
 };
+pub(crate) use record::{Became, WEBHOOK_KEY, webhook_key};
 pub use schedule_store::ScheduleStore;
 pub use sqlite::SqliteStore;
 pub use task_store::TaskStore;

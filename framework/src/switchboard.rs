@@ -262,6 +262,7 @@ impl Switchboard {
             runtime: handle,
             metrics: Metrics::default(),
             secret_keys: SecretKeys::default(),
+            immediate: std::sync::atomic::AtomicUsize::new(0),
             deferred: OnceLock::new(),
         });
         let mut switchboard = Self {

@@ -18,13 +18,14 @@ mod fingerprint;
 mod handshake;
 pub(crate) mod manners;
 mod methods;
+mod moved;
 mod receiver;
 mod records;
 mod rotation;
 mod secrets;
 mod shown;
-mod test_event;
 mod signers;
+mod test_event;
 mod validation;
 
 pub(crate) use catalogue::with as catalogue_with;
@@ -42,7 +43,7 @@ pub(crate) use receiver::Receiver;
 pub use records::{WebhookError, Webhooks};
 pub(crate) use secrets::open as open_secrets;
 pub use shown::{FilledField, Form, ShownFailing, ShownWebhook};
-
 pub(crate) use signers::key_ids;
+
 /// Channel of everything that has to do with webhooks.
 pub(crate) const CHANNEL: &str = "Webhooks";

@@ -150,6 +150,25 @@ fn every_change_is_in_the_audit_log() {
 }
 
 #[test]
+fn a_change_says_which_version_of_a_webhook_it_is_for() {
+    let (_site, _serving, client) = served(&["webhook_none"]);
+    let id = add_webhook(&client, 62, "https://example.com/hook");
+    let path = format!("/webhooks/{id}");
+    let version = || client.get(&path).is(200).json()["version"].to_string();
+    let seen = version();
+    let name = json!({ "name": "Mirror" });
+    client.call("PATCH", &format!("{path}?if_version={seen}"), Some(&name)).is(200);
+    assert_ne!(version(), seen);
+    client.call("PATCH", &format!("{path}?if_version={seen}"), Some(&name)).is_problem(409, "changed_meanwhile");
+    for action in ["enable", "disable"] {
+        client.post(&format!("{path}/{action}?if_version={seen}"), &json!({})).is_problem(409, "changed_meanwhile");
+        client.post(&format!("{path}/{action}?if_version={}", version()), &json!({})).is(200);
+    }
+    client.call("DELETE", &format!("{path}?if_version={seen}"), None).is_problem(409, "changed_meanwhile");
+    client.call("DELETE", &format!("{path}?if_version={}", version()), None).is(204);
+}
+
+#[test]
 fn a_webhook_is_changed_field_by_field_and_says_what_is_wrong_with_which() {
     let (_site, _serving, client) = served(&["webhook_basic"]);
     let settings = json!({ "basic_username": "ada", "basic_password": "secret" });
@@ -165,6 +184,9 @@ fn a_webhook_is_changed_field_by_field_and_says_what_is_wrong_with_which() {
     assert_eq!(changed["settings"], json!({ "basic_username": "ada", "basic_password": "********" }));
     let change = json!({ "options": { "cap": 0 } });
     client.call("PATCH", &path, Some(&change)).is_problem(422, "invalid_body");
+    let moved = client.call("PATCH", &path, Some(&json!({ "url": "https://example.org/in" })));
+    moved.is_problem(422, "invalid_webhook");
+    assert_eq!(moved.json()["errors"][0]["field"], "settings.basic_password", "a secret does not move: {moved:?}");
     let change = json!({ "url": "gopher://example.com", "settings": { "basic_username": "a:b" } });
     let refused = client.call("PATCH", &path, Some(&change));
     refused.is_problem(422, "invalid_webhook");

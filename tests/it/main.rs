@@ -23,6 +23,7 @@ mod guide;
 mod hostile;
 mod hosts;
 mod house;
+mod immediate;
 mod isolation;
 mod library;
 mod logs;

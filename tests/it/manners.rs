@@ -1,7 +1,7 @@
 //! What a receiver may ask for, and when a webhook is given up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -38,6 +38,30 @@ fn a_receiver_that_is_gone_takes_what_waits_for_it_along_and_its_owner_hears_els
     let body: Value = serde_json::from_slice(&told.body).unwrap();
     assert_eq!((&body["data"]["webhook_id"], &body["data"]["webhook_name"]), (&json!(id), &json!("Mirror")));
     assert!(body["data"]["reason"].as_str().unwrap().contains("410"), "{body}");
+}
+
+#[test]
+fn of_two_answers_that_disable_a_webhook_at_once_its_owner_hears_once_and_the_first_reason_stays() {
+    let site = site();
+    let both = Barrier::new(2);
+    let gone = Receiver::start(move |_| {
+        both.wait();
+        Answer::Status(410)
+    });
+    let other = Receiver::friendly();
+    let id = site.add_webhook(62, &gone.url("hook"), "none", &[]).to_string();
+    site.add_webhook(62, &other.url("told"), "none", &["--event", "webhook_*"]);
+    (0..2).for_each(|_| drop(site.emit(62, "booking_added", DATA)));
+    let serving = site.serve();
+    wait_until("both are dead", || states(&site).iter().filter(|(state, _)| state == "dead").count() == 2);
+    wait_until("it is disabled", || site.json(&["webhook", "show", &id])["enabled"] == false);
+    drop(other.wait_for(1));
+    drop(site.json(&["webhook", "disable", &id, "--reason", "we moved"]));
+    let reason = site.json(&["webhook", "show", &id])["disabled_reason"].clone();
+    assert!(reason.as_str().unwrap().contains("answered 410"), "{reason}");
+    assert!(serving.terminate().success());
+    let told = site.json(&["delivery", "list", "--event", "webhook_disabled"]);
+    assert_eq!(told.as_array().unwrap().len(), 1, "{told}");
 }
 
 #[test]
@@ -127,7 +151,11 @@ fn a_delivery_that_fails_at_once_is_queued_under_the_same_id_unless_the_webhook_
     assert_eq!((&immediate["delivered"], &immediate["status"]), (&json!(false), &json!(500)), "{emitted}");
     let queued = immediate["task"].as_i64().unwrap_or_else(|| panic!("{emitted} {}", site.log("Webhooks")));
     let task = site.wait_for_task(queued, "done");
-    assert_eq!(task["attempts"], 1);
+    let tries = task["attempt_list"].as_array().unwrap();
+    let tries: Vec<_> = tries.iter().map(|one| (&one["mode"], &one["outcome"])).collect();
+    assert_eq!(tries, [(&json!("immediate"), &json!("http_5xx")), (&json!("deferred"), &json!("ok"))], "{task}");
+    let log = site.log("Webhooks");
+    assert!(log.contains("not delivered, will be tried again") && !log.contains("given up"), "{log}");
     let ids: Vec<_> = receiver.wait_for(2).iter().map(|one| one.header("webhook-id").to_owned()).collect();
     assert_eq!(ids[0], ids[1]);
     calls.store(0, Ordering::SeqCst);

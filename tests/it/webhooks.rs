@@ -56,9 +56,9 @@ fn every_property_of_a_webhook_is_set_shown_and_changed_from_the_command_line() 
     assert_eq!((&changed["events"], &changed["owner"]), (&json!([]), &json!(63)));
     assert_eq!(changed["headers"], json!(["X-Key", "X-Other"]));
     assert_eq!(key(&site)["cap"], json!(null));
-    drop(site.json(&["webhook", "edit", &id, "--remove-header", "x-key", "--url", "https://example.org/"]));
+    drop(site.json(&["webhook", "edit", &id, "--remove-header", "x-key", "--url", "https://example.com/other"]));
     let shown = site.json(&["webhook", "show", &id]);
-    assert_eq!((&shown["headers"], &shown["url"]), (&json!(["X-Other"]), &json!("https://example.org/")));
+    assert_eq!((&shown["headers"], &shown["url"]), (&json!(["X-Other"]), &json!("https://example.com/other")));
     drop(site.json(&["webhook", "remove", &id]));
     assert_eq!(site.json(&["task", "key", "list"]), json!([]));
 }
@@ -96,6 +96,51 @@ fn everything_that_is_wrong_with_a_webhook_is_said_by_field_and_at_once() {
     assert_eq!(problems.iter().filter(|problem| problem.field == "headers").count(), 6);
     assert!(problems.iter().any(|problem| problem.message.contains("egress.allow")), "{problems:?}");
     assert!(host.webhooks().list(None).unwrap().is_empty());
+}
+
+#[test]
+fn a_webhook_that_moves_takes_no_secret_along() {
+    let site = Site::with(&["webhook_basic", "webhook_oauth"]);
+    let set = ["--set", "basic_username=ada", "--set", "basic_password=s3cret-word", "--header", "X-Key: op3n-sesame"];
+    let id = site.add_webhook(62, "https://example.com/hook", "basic", &set).to_string();
+    let edit = |more: &[&str]| site.run(&[&["webhook", "edit", &id], more].concat());
+    for url in ["https://example.org/hook", "http://example.com/hook", "https://example.com:8443/hook"] {
+        edit(&["--url", url]).refused(2, &["`basic_password`", "the value of `X-Key`", "https://example.com", "again"]);
+    }
+    assert_eq!(site.json(&["webhook", "show", &id])["url"], "https://example.com/hook", "nothing has changed");
+    let _ = edit(&["--url", "https://example.com/another/path?a=1"]).ok();
+    let _ = edit(&["--url", "https://EXAMPLE.com:443/"]).ok();
+    let again = ["--set", "basic_password=an0ther", "--remove-header", "X-Key"];
+    let moved = edit(&[&["--url", "https://example.org/hook"], &again[..]].concat()).ok().stdout;
+    assert!(moved.contains("changed"), "{moved}");
+    assert_eq!(site.json(&["webhook", "reveal", &id, "basic_password"])["value"], "an0ther");
+    assert_eq!(site.json(&["webhook", "show", &id])["settings"]["basic_username"], "ada", "no secret, and it stays");
+
+    // A method's own URL is a place as well.
+    let set =
+        ["--set", "client_id=a", "--set", "secret=s3cret-word", "--set", "token_url=https://login.example.com/token"];
+    let id = site.add_webhook(62, "https://example.com/", "oauth", &set).to_string();
+    let elsewhere = site.run(&["webhook", "edit", &id, "--set", "token_url=https://login.example.org/token"]);
+    elsewhere.refused(2, &["`secret`", "https://login.example.com", "https://login.example.org"]);
+}
+
+#[test]
+fn a_change_is_refused_when_somebody_else_has_changed_the_webhook_since_it_was_seen() {
+    let site = Site::with(&["webhook_signed"]);
+    let set = format!("signed_secret={SECRET}");
+    let id = site.add_webhook(62, "https://example.com/", "signed", &["--set", &set]).to_string();
+    let version = || site.json(&["webhook", "show", &id])["version"].to_string();
+    for change in [&["edit", "--name", "Mirror"][..], &["disable"], &["enable"], &["rotate"], &["remove"]] {
+        let seen = version();
+        drop(site.json(&["webhook", "edit", &id, "--cap", "3"]));
+        let run = |seen: &str| {
+            let place = ["webhook", change[0], &id, "--if-version", seen];
+            site.run(&[&place[..], &change[1..]].concat())
+        };
+        run(&seen).refused(1, &["was changed by somebody else meanwhile"]);
+        let _ = run(&version()).ok();
+    }
+    site.run(&["webhook", "enable", &id, "--if-version", "1"]).refused(4, &["no webhook"]);
 }
 
 #[test]

@@ -14,19 +14,19 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use self::keeper::Keeper;
 use self::pool::Pool;
-use super::executor::Ended;
+use super::executor::{Ended, verdict};
 use super::housekeeping::{Housekeeping, Kept, Made};
 use super::intake::Intake;
 use super::outcomes::Outcomes;
-use super::scheduler::{KeyView, Limits};
+use super::scheduler::{KeyView, Limits, Verdict};
 use super::steady::SteadyClock;
-use super::{RetryPolicies, TaskOutcome, Work};
+use super::{Outcome, RetryPolicies, TaskOutcome, Work};
 use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::runtime::AsyncRuntime;
 use crate::store::{
-    AcceptedTask, BulkStep, Change, Claimed, KeyPolicy, Lane, Lease, NewTask, Store, StoreError, TaskHead, TaskId,
-    Timestamp,
+    AcceptedTask, BulkStep, Change, Claimed, Ending, KeyPolicy, Lane, Lease, NewTask, Started, Store, StoreError,
+    TaskHead, TaskId, Timestamp,
 };
 
 /// How the engine works.
@@ -118,6 +118,10 @@ enum Message {
     Spilled(Vec<Lane>),
     /// A key has another policy.
     Policy(String, Option<KeyPolicy>),
+    /// Something with this key has ended that the scheduler did not start.
+    Heard(String, Verdict),
+    /// Somebody asks whether a key has to wait.
+    Held(String, Sender<bool>),
     /// Somebody asks how the keys stand.
     Keys(Sender<Vec<KeyView>>),
     PluginsChanged,
@@ -185,7 +189,7 @@ impl Deferred {
     /// Decides which of the tasks that are about to be committed this host takes into its memory, and says when they are
     /// due by the clock that the scheduler goes by.
     pub(crate) fn admit(&self, tasks: &mut [NewTask]) {
-        for task in tasks {
+        for task in tasks.iter_mut().filter(|task| !task.is_immediate()) {
             task.hold = self.shared.intake.admit(task);
             if task.waits() {
                 task.later = true;
@@ -201,14 +205,16 @@ impl Deferred {
         self.shared.intake.released(admitted);
     }
 
-    /// Takes tasks that have been committed; `waiting` says which of them were accepted for later.
-    pub(crate) fn accepted(&self, tasks: &[AcceptedTask], waiting: &[bool]) {
-        let held: Vec<TaskHead> = tasks.iter().filter(|task| task.held).map(|task| task.head.clone()).collect();
+    /// Takes tasks that have been committed; `waiting` says which of them were accepted for later, and is `None` for one
+    /// that is not for the scheduler.
+    pub(crate) fn accepted(&self, tasks: &[AcceptedTask], waiting: &[Option<bool>]) {
+        let tasks = || tasks.iter().zip(waiting).filter_map(|(task, waits)| Some((task, (*waits)?)));
+        let held: Vec<TaskHead> = tasks().filter(|(task, _)| task.held).map(|(task, _)| task.head.clone()).collect();
         if !held.is_empty() {
             self.send(Message::Accepted(held));
         }
-        let left = tasks.iter().zip(waiting).filter(|(task, _)| !task.held && !task.known);
-        if self.shared.intake.overflowed(left.map(|(task, waits)| (&task.head, *waits))) {
+        let left = tasks().filter(|(task, _)| !task.held && !task.known);
+        if self.shared.intake.overflowed(left.map(|(task, waits)| (&task.head, waits))) {
             self.send(Message::Overflow);
         }
     }
@@ -217,6 +223,32 @@ impl Deferred {
     pub(crate) fn adopt(&self, head: TaskHead) {
         self.shared.intake.took(1);
         self.send(Message::Accepted(vec![head]));
+    }
+
+    /// Decides what becomes of a task after an attempt, by the clock that the scheduler goes by.
+    pub(crate) fn ending(
+        &self,
+        started: &Started,
+        schedule: Option<Vec<Duration>>,
+        outcome: &Outcome,
+        keep_input: bool,
+    ) -> Ending {
+        let after = |wait_ms| self.shared.steady.after(wait_ms);
+        self.shared.retry.ending(started, schedule, outcome, after, keep_input)
+    }
+
+    /// Takes in what an attempt that the scheduler did not start says about its key.
+    pub(crate) fn heard(&self, started: &Started, outcome: &Outcome) {
+        self.send(Message::Heard(started.task.key.clone(), verdict(started, outcome)));
+    }
+
+    /// Returns whether the tasks of a key have to wait: they are paused or at their rate, its breaker is open, or its receiver
+    /// has asked for time.
+    pub(crate) fn is_held(&self, key: String) -> bool {
+        let (reply, answer) = bounded(1);
+        self.send(Message::Held(key, reply));
+        // An engine that has stopped starts nothing, and holds nothing back.
+        answer.recv().unwrap_or(false)
     }
 
     /// Takes a task that was made ready by hand.

@@ -10,7 +10,7 @@ use switchboard_plugin_api::{ErrorKind, PluginError};
 
 use super::engine::Shared;
 use super::halt::{STOPPED, Signal};
-use super::retry::{RetryPolicy, asked_wait};
+use super::retry::asked_wait;
 use super::scheduler::Verdict;
 use super::{CHANNEL, Ending, Outcome, TaskOutcome};
 use crate::error::Chain;
@@ -164,12 +164,9 @@ impl Shared {
     }
 
     fn ending(&self, started: &Started, outcome: &Outcome) -> Ending {
-        let task = &started.task;
-        let attempts = task.attempts.saturating_sub(task.attempts_before);
-        let own = task.schedule.clone().or_else(|| self.work.schedule(started)).map(RetryPolicy::new);
-        let policy = own.as_ref().unwrap_or_else(|| self.retry.of(task.number));
         let after = |delay_ms| self.steady.after(delay_ms);
-        match policy.ending(outcome, attempts, after, fastrand::f64(), self.keep_inputs.load(Ordering::Relaxed)) {
+        let keep_input = self.keep_inputs.load(Ordering::Relaxed);
+        match self.retry.ending(started, self.work.schedule(started), outcome, after, keep_input) {
             Ending::Retry { at, reason, hold } => {
                 Ending::Retry { at, reason, hold: hold && self.intake.has_room_to_wait() }
             }
@@ -265,7 +262,7 @@ impl End {
 
 /// Returns what an attempt says about its key. A panic says something about the plugin, which is suspended for it, and a
 /// replay is an administrator's experiment.
-fn verdict(started: &Started, outcome: &Outcome) -> Verdict {
+pub(super) fn verdict(started: &Started, outcome: &Outcome) -> Verdict {
     if started.task.is_trial() {
         return Verdict::Neither;
     }

@@ -8,7 +8,7 @@ use switchboard_plugin_api::ErrorKind;
 use super::Outcome;
 use super::intake::HORIZON;
 use crate::config::DeferredConfig;
-use crate::store::{Ending, Timestamp};
+use crate::store::{Ending, Started, Timestamp};
 
 /// Longest wait that a receiver can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,6 +37,25 @@ impl RetryPolicies {
 
     pub(crate) fn of(&self, number: u32) -> &RetryPolicy {
         self.by_number.get(&number).unwrap_or(&self.default)
+    }
+}
+
+impl RetryPolicies {
+    /// Decides what becomes of a task after an attempt: by its own schedule, else by that of its webhook, else by that of its
+    /// trigger number. See [`RetryPolicy::ending`].
+    pub(crate) fn ending(
+        &self,
+        started: &Started,
+        schedule: Option<Vec<Duration>>,
+        outcome: &Outcome,
+        after: impl FnOnce(i64) -> i64,
+        keep_input: bool,
+    ) -> Ending {
+        let task = &started.task;
+        let attempts = task.attempts.saturating_sub(task.attempts_before);
+        let own = task.schedule.clone().or(schedule).map(RetryPolicy::new);
+        let policy = own.as_ref().unwrap_or_else(|| self.of(task.number));
+        policy.ending(outcome, attempts, after, fastrand::f64(), keep_input)
     }
 }
 

@@ -18,13 +18,13 @@ mod model;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use switchboard_plugin_api::HandlerKind;
 
 use super::PLUGIN_KEY;
-use crate::store::{KeyPolicy, TaskHead, TaskId};
+use crate::store::{KeyPolicy, TaskHead, TaskId, WEBHOOK_KEY};
 pub use health::BreakerState;
 use health::Health;
 pub(crate) use health::{Change, Verdict};
@@ -181,7 +181,12 @@ pub(crate) struct Scheduler {
     /// The earliest time for which a key is in `gates`.
     gate_due: HashMap<Key, i64>,
     policies: HashMap<Key, Policed>,
+    /// Of receivers: see [`receiver_of`].
     health: HashMap<Key, Health>,
+    /// How many tasks run of those keys of a receiver that are for one subject each.
+    parts_running: HashMap<Key, usize>,
+    /// The keys of a receiver that wait until it can take more than one task at a time, or until the one has ended.
+    apart: HashMap<Key, HashSet<Key>>,
     remembered: usize,
     /// Tasks whose handler cannot be called just now.
     homeless: Vec<TaskHead>,
@@ -207,6 +212,8 @@ impl Scheduler {
             gate_due: HashMap::new(),
             policies: HashMap::new(),
             health: HashMap::new(),
+            parts_running: HashMap::new(),
+            apart: HashMap::new(),
             remembered: REMEMBERED,
             homeless: Vec::new(),
             running: HashMap::new(),
@@ -451,22 +458,26 @@ impl Scheduler {
         if policed.is_some_and(|policed| policed.policy.paused) {
             return Gate::Shut;
         }
-        let held = self.health.get(key).and_then(|health| health.held_until(self.now));
+        let held = self.health.get(receiver_of(key)).and_then(|health| health.held_until(self.now));
         let rated = policed.and_then(|policed| policed.bucket.as_ref()).and_then(|bucket| bucket.empty_until(self.now));
         held.into_iter().chain(rated).max().map_or(Gate::Open, Gate::Until)
     }
 
     fn cap(&self, key: &str) -> usize {
-        if self.health.get(key).is_some_and(Health::is_one_at_a_time) {
-            return 1;
-        }
         let cap = self.policies.get(key).and_then(|policed| policed.policy.cap);
         let usual = if key.starts_with(PLUGIN_KEY) { self.limits.per_plugin } else { self.limits.per_key };
         cap.map_or(usual, |cap| usize::try_from(cap.get()).unwrap_or(usize::MAX))
     }
 
     fn gate(&self, key: &str, running: usize) -> Gate {
-        if running >= self.cap(key) { Gate::Shut } else { self.gate_of_time(key) }
+        if running >= self.cap(key) || self.is_taken(receiver_of(key)) { Gate::Shut } else { self.gate_of_time(key) }
+    }
+
+    /// Returns whether a receiver that gets one task at a time has one.
+    fn is_taken(&self, receiver: &str) -> bool {
+        self.health.get(receiver).is_some_and(Health::is_one_at_a_time)
+            && (self.parts_running.contains_key(receiver)
+                || self.queues.get(receiver).is_some_and(|queue| queue.running > 0))
     }
 
     fn wait_for_gate(&mut self, key: Key, due: i64) {
@@ -480,7 +491,7 @@ impl Scheduler {
     fn reconsider(&mut self, key: &Key) {
         let running = self.queues.get(key).map_or(0, |queue| queue.running);
         match self.gate(key, running) {
-            Gate::Shut => {}
+            Gate::Shut => self.set_apart(key),
             Gate::Until(due) => self.wait_for_gate(Arc::clone(key), due),
             Gate::Open => {
                 let Some(queue) = self.queues.get_mut(key).filter(|queue| queue.shut) else { return };
@@ -546,6 +557,7 @@ impl Scheduler {
         if !matches!(gate, Gate::Open) {
             self.queues.get_mut(key)?.shut = true;
             self.forget_if_idle(key);
+            self.set_apart(key);
             if let Gate::Until(due) = gate {
                 self.wait_for_gate(Arc::clone(key), due);
             }
@@ -603,7 +615,11 @@ impl Scheduler {
         if let Some(bucket) = self.policies.get_mut(key).and_then(|policed| policed.bucket.as_mut()) {
             bucket.take(self.now);
         }
-        let probe = self.health.get(key).is_some_and(|health| health.breaker(self.now) == BreakerState::HalfOpen);
+        let receiver = receiver_of(key);
+        if receiver != &**key {
+            *self.parts_running.entry(receiver.into()).or_default() += 1;
+        }
+        let probe = self.is_half_open(receiver);
         self.known.insert(head.id, Place::Running);
         self.running.insert(head.id, Running { key: Arc::clone(key), host: head.host.clone(), retry, sync, probe });
         self.shortened(key, before);
@@ -637,13 +653,59 @@ impl Scheduler {
         if let Some(host) = running.host {
             self.leave_host(host);
         }
-        let change = self.judge(&running.key, verdict, running.probe);
-        self.reconsider(&running.key);
-        if change == Some(Change::Closed) {
-            self.feed(&running.key);
+        let receiver = receiver_of(&running.key);
+        let is_part = receiver != &*running.key;
+        let receiver = if is_part { receiver.into() } else { Arc::clone(&running.key) };
+        if is_part && let Some(count) = self.parts_running.get_mut(&receiver) {
+            *count -= 1;
+            if *count == 0 {
+                self.parts_running.remove(&receiver);
+            }
         }
+        let change = self.take_in(&running.key, &receiver, verdict, running.probe);
         self.forget_if_idle(&running.key);
         change
+    }
+
+    /// Takes in how something ended that has a key and was not started here.
+    pub(crate) fn heard(&mut self, key: &str, verdict: Verdict) -> Option<Change> {
+        let receiver: Key = receiver_of(key).into();
+        let probe = self.is_half_open(&receiver);
+        self.take_in(&key.into(), &receiver, verdict, probe)
+    }
+
+    /// Returns whether a task of a key has to wait for some time, or until somebody changes its policy.
+    pub(crate) fn is_held(&self, key: &str) -> bool {
+        !matches!(self.gate_of_time(key), Gate::Open)
+    }
+
+    fn is_half_open(&self, receiver: &str) -> bool {
+        self.health.get(receiver).is_some_and(|health| health.breaker(self.now) == BreakerState::HalfOpen)
+    }
+
+    fn take_in(&mut self, key: &Key, receiver: &Key, verdict: Verdict, probe: bool) -> Option<Change> {
+        let change = self.judge(receiver, verdict, probe);
+        self.reconsider(key);
+        if change == Some(Change::Closed) {
+            self.feed(key);
+        }
+        self.reconsider_apart(receiver);
+        change
+    }
+
+    /// Notes a key that is shut and may start something when a task of another key of its receiver ends.
+    fn set_apart(&mut self, key: &Key) {
+        let receiver = receiver_of(key);
+        if self.is_taken(receiver) && self.queues.get(key).is_some_and(|queue| queue.shut) {
+            self.apart.entry(receiver.into()).or_default().insert(Arc::clone(key));
+        }
+    }
+
+    /// Looks again at the keys of a receiver that could not start anything.
+    fn reconsider_apart(&mut self, receiver: &Key) {
+        for key in self.apart.remove(receiver).unwrap_or_default() {
+            self.reconsider(&key);
+        }
     }
 
     fn judge(&mut self, key: &Key, verdict: Verdict, probe: bool) -> Option<Change> {
@@ -703,6 +765,13 @@ impl Scheduler {
         }
         false
     }
+}
+
+/// Returns the key under which the failures of a key are counted: that of its webhook, whatever its deliveries are about,
+/// because there is one receiver behind them.
+pub(crate) fn receiver_of(key: &str) -> &str {
+    let subject = key.strip_prefix(WEBHOOK_KEY).and_then(|rest| rest.find(':'));
+    subject.map_or(key, |at| &key[..WEBHOOK_KEY.len() + at])
 }
 
 /// Puts a key in line for a class and a kind of slot, unless it stands there already.

@@ -10,7 +10,7 @@ use crate::store::{
     self, Acceptance, EventId, IdempotencyKey, Keyed, NewEvent, NewTask, StoreError, TaskFilter, TaskId, Timestamp,
     WebhookId,
 };
-use crate::webhooks::{self, Planned};
+use crate::webhooks::{Planned, delivery};
 
 /// One announced event and what is to be done about it.
 struct Entry {
@@ -49,6 +49,8 @@ impl Entry {
 pub(crate) struct Outbox {
     entries: Vec<Entry>,
     deferred: Vec<NewTask>,
+    /// A webhook that is disabled in the same commit, and why. When it is already, nothing is accepted.
+    pub(crate) disables: Option<(WebhookId, String)>,
 }
 
 impl Outbox {
@@ -183,8 +185,10 @@ pub struct ImmediateResult {
 /// Commits the outbox in one durable step, hands the tasks to the scheduler and performs the immediate deliveries.
 pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
     let failed = FinishError::of_store;
-    let Outbox { mut entries, deferred } = state.with_outbox(std::mem::take);
+    let Outbox { mut entries, deferred, disables } = state.with_outbox(std::mem::take);
     let now = Timestamp(state.core.clock.now());
+    let planned = entries.iter_mut().flat_map(|entry| entry.planned.iter_mut().flatten());
+    let _place = delivery::admit(&state.core, planned.filter(|planned| planned.immediate).collect());
     let (mut known, tasks) = loop {
         // Before anything is accepted: whoever is told of a failure may do all of it again.
         let known = entries.iter().filter(|entry| entry.known).map(|entry| deliveries(state, &entry.event.id));
@@ -196,6 +200,12 @@ pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
         if acceptance.events.is_empty() && acceptance.tasks.is_empty() {
             break (known, Vec::new());
         }
+        if let Some((webhook, reason)) = disables {
+            match state.core.accept_disabling(acceptance, webhook, reason, now).map_err(failed)? {
+                Some(tasks) => break (known, tasks),
+                None => return Ok(Finished::default()),
+            }
+        }
         match state.core.accept_keyed(acceptance, keys, now).map_err(failed)? {
             Keyed::Accepted(tasks) => break (known, tasks),
             Keyed::Known(known) => recognise(&mut entries, known)?,
@@ -204,18 +214,21 @@ pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
     let mut tasks = tasks.into_iter();
     let mut events = Vec::with_capacity(entries.len());
     for entry in entries {
-        let tasks = if entry.known {
-            known.next().unwrap_or_default()
-        } else {
-            let webhooks =
-                entry.planned().iter().filter(|planned| !planned.immediate).map(|planned| planned.webhook.id);
-            webhooks.zip(&mut tasks).map(|(webhook, task)| AcceptedTask { id: task.head.id, webhook }).collect()
-        };
+        let mut deferred = if entry.known { known.next().unwrap_or_default() } else { Vec::new() };
+        let mut immediate = Vec::new();
         state.core.metrics.announced(entry.known);
+        for (planned, task) in entry.planned().iter().zip(&mut tasks) {
+            let webhook = planned.webhook.id;
+            if planned.immediate {
+                immediate.push(delivery::deliver_now(state, &entry.event, webhook, task.head));
+            } else {
+                deferred.push(AcceptedTask { id: task.head.id, webhook });
+            }
+        }
         events.push(AnnouncedEvent {
             known: entry.known,
-            tasks,
-            immediate: webhooks::delivery::deliver_immediately(state, &entry.event, entry.planned()),
+            tasks: deferred,
+            immediate,
             id: entry.event.id,
             name: entry.event.name,
         });
@@ -229,7 +242,7 @@ fn acceptance(entries: &[Entry], now: Timestamp) -> (Acceptance, Vec<Idempotency
     let mut acceptance = Acceptance::default();
     let mut keys = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.known) {
-        acceptance.tasks.extend(entry.planned().iter().filter_map(|planned| planned.task(&entry.event, now)));
+        acceptance.tasks.extend(entry.planned().iter().map(|planned| planned.task(&entry.event, now)));
         acceptance.events.push(entry.event.clone());
         keys.extend(entry.key.clone());
     }

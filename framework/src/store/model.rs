@@ -442,7 +442,7 @@ impl Both<'_> {
             Operation::RemoveWebhook(webhook) => {
                 let id = i64::from(*webhook);
                 prop_assert_eq!(
-                    store.remove_webhook(WebhookId(id), now).wait().unwrap(),
+                    store.remove_webhook(WebhookId(id), None, now).wait().unwrap(),
                     self.model.remove_webhook(id)
                 );
             }

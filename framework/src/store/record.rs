@@ -33,3 +33,4 @@ pub use task::{
 pub(crate) use task::{read_schedule, write_schedule};
 pub use transfer::{LastIds, PluginValue, Record, StoredPolicy};
 pub use webhook::{Envelope, Failing, NewWebhook, Order, Resealed, Sealed, Webhook, WebhookOptions};
+pub(crate) use webhook::{WEBHOOK_KEY, webhook_key};

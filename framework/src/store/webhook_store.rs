@@ -3,31 +3,38 @@
 use std::sync::Arc;
 
 use super::{
-    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, Sealed, StoreError, Timestamp, Webhook, WebhookId,
-    sealed,
+    Acceptance, AcceptedTask, Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, StoreError, Timestamp,
+    Webhook, WebhookId, sealed,
 };
 
 /// Webhooks.
 pub trait WebhookStore: Send + Sync + sealed::Sealed {
-    /// Adds a webhook, enabled.
+    /// Adds a webhook, enabled. The policy of its key follows it in the same commit.
     fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook>;
-    /// Gives a webhook other properties. Whether it is enabled and its failures stay. `None` when there is none, or when
-    /// its secrets are no longer `seen`, which whoever changes it has read.
-    fn change_webhook(
-        &self,
-        id: WebhookId,
-        seen: Sealed,
-        webhook: NewWebhook,
-        now: Timestamp,
-    ) -> Receipt<Option<Webhook>>;
-    /// Enables a webhook, or disables it with a reason; either way its failures are forgotten. False when there is none.
+    /// Gives a webhook other properties, and its key another policy. Whether it is enabled and its failures stay. `None`
+    /// when there is none, or when it is no longer of the version that whoever changes it has `seen`.
+    fn change_webhook(&self, id: WebhookId, seen: u64, webhook: NewWebhook, now: Timestamp)
+    -> Receipt<Option<Webhook>>;
+    /// Enables a webhook, or disables it with a reason; either way its failures are forgotten. One that is disabled keeps
+    /// the reason for which it was. False when there is none, or when it is of another version than was `seen`.
     fn set_webhook_enabled(
         &self,
         id: WebhookId,
+        seen: Option<u64>,
         enabled: bool,
         reason: Option<String>,
         now: Timestamp,
     ) -> Receipt<bool>;
+    /// Disables a webhook that is enabled, as [`WebhookStore::set_webhook_enabled`] does, and accepts in the same commit
+    /// what tells of it. `None`, and nothing is accepted, when it is disabled already or there is none: of those who do it
+    /// at once, one is heard.
+    fn disable_webhook(
+        &self,
+        id: WebhookId,
+        reason: String,
+        told: Acceptance,
+        now: Timestamp,
+    ) -> Receipt<Option<Vec<AcceptedTask>>>;
     /// Makes the tasks of a webhook dead that are ready or waiting, and returns how many that were.
     fn end_tasks_of_webhook(&self, id: WebhookId, reason: String, now: Timestamp) -> Receipt<u64>;
     /// Counts an attempt that failed, and returns the failures since the last success; `None` when there is no such
@@ -37,8 +44,9 @@ pub trait WebhookStore: Send + Sync + sealed::Sealed {
     fn webhook_warned(&self, id: WebhookId) -> Receipt<bool>;
     /// Forgets the failures of a webhook.
     fn webhook_delivered(&self, id: WebhookId) -> Receipt<()>;
-    /// Removes a webhook; its tasks that have not ended become dead in the same commit. False when there is none.
-    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool>;
+    /// Removes a webhook and the policy of its key; its tasks that have not ended become dead in the same commit. False
+    /// when there is none, or when it is of another version than was `seen`.
+    fn remove_webhook(&self, id: WebhookId, seen: Option<u64>, now: Timestamp) -> Receipt<bool>;
     /// Returns one webhook.
     ///
     /// # Errors

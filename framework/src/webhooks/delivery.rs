@@ -1,14 +1,13 @@
 //! One delivery: what the auth method's handler is given, and what is written down about how it ended.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use switchboard_plugin_api::host::Payload;
-use switchboard_plugin_api::{
-    DeferredDelivery, Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger,
-};
+use switchboard_plugin_api::{Delivered, Delivery, DeliveryMode, ErrorKind, ImmediateDelivery, PluginError, Trigger};
 
 use super::methods::secret_keys;
-use super::{CHANNEL, Planned, Receiver, envelope, fan_out, manners};
+use super::{CHANNEL, Planned, Receiver, envelope, manners};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::deferred::{Ending, Outcome};
@@ -17,7 +16,7 @@ use crate::metrics::Attempted;
 use crate::registry::Minicomponent;
 use crate::run::{CallOptions, ImmediateResult, RunState, Transcript};
 use crate::store::{
-    Acceptance, Attempt, AttemptId, AttemptMode, AttemptResult, NewEvent, SentBody, Started, TaskId, Timestamp, Webhook,
+    AttemptId, AttemptResult, NewEvent, SentBody, Started, StoreError, TaskHead, Timestamp, Webhook, WebhookId,
 };
 
 /// Header by which receivers know a delivery. The host adds the time of sending beside it, for every attempt anew, as in
@@ -107,72 +106,91 @@ pub(crate) fn transcript(run: &RunState, event: &NewEvent, webhook: &Webhook, re
     Transcript::new(&event.body, &receiver.secrets(keys.as_deref()))
 }
 
-/// Performs the immediate deliveries of an event that is committed, one after the other, and writes down how they ended.
-pub(crate) fn deliver_immediately(run: &Arc<RunState>, event: &NewEvent, planned: &[Planned]) -> Vec<ImmediateResult> {
-    let immediate = planned.iter().filter(|planned| planned.immediate);
-    immediate.map(|planned| deliver_now(run, event, &planned.webhook)).collect()
+/// Most runs that make immediate deliveries at once. Whoever comes then does not wait: the deliveries are deferred.
+const IMMEDIATE: usize = 16;
+
+/// The place of a run among those that make immediate deliveries.
+pub(crate) struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    /// Takes a place; `None` when there is none.
+    fn take(core: &'a Core) -> Option<Self> {
+        let free = |taken: usize| (taken < IMMEDIATE).then_some(taken + 1);
+        core.immediate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok().map(|_| Self(&core.immediate))
+    }
 }
 
-fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Arc<Webhook>) -> ImmediateResult {
+/// Takes a place for these deliveries. Those that cannot be made at once are deferred: all when there is no place, and those
+/// to a webhook that has to wait.
+pub(crate) fn admit<'c>(core: &'c Core, planned: Vec<&mut Planned>) -> Option<Place<'c>> {
+    let place = if planned.is_empty() { None } else { Place::take(core) };
+    for one in planned {
+        one.immediate = place.is_some() && !core.is_held(one.webhook.id);
+    }
+    place
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes an immediate delivery of an event that is committed. It is the first attempt of its task: written down before
+/// anything is sent, so that a host that dies meanwhile finds it at its next start, and tried again in the background where
+/// the webhook wants that.
+pub(crate) fn deliver_now(
+    run: &Arc<RunState>,
+    event: &NewEvent,
+    webhook: WebhookId,
+    head: TaskHead,
+) -> ImmediateResult {
     let core = &run.core;
-    let started_at = Timestamp(core.clock.now());
-    let handler = run.registry.handler(ImmediateDelivery::NUMBER, &webhook.method);
-    let mut outcome = match (handler, receiver(core, webhook)) {
+    let started = match core.store.start(head.id, Timestamp(core.clock.now())).wait() {
+        Ok(Some(started)) => started,
+        not_started => return leave(core, webhook, head, not_started.err()),
+    };
+    let handler = run.registry.handler(ImmediateDelivery::NUMBER, &head.name);
+    let mut outcome = match (handler, &started.webhook) {
+        (Some(handler), Some(webhook)) => call_now(run, handler, event, webhook),
         (None, _) => Outcome::failed(PluginError::permanent("the auth method has gone").with_code("plugin_missing")),
-        (_, Err(error)) => Outcome::failed(error),
-        (Some(handler), Ok(receiver)) => {
-            let transcript = Arc::new(transcript(run, event, webhook, &receiver));
-            let options = CallOptions {
-                timeout: Some(webhook.options.immediate_timeout.unwrap_or(core.config.deferred.immediate_timeout)),
-                receiver: Some(Arc::new(receiver)),
-                transcript: Some(Arc::clone(&transcript)),
-                ..CallOptions::default()
-            };
-            let input = input(event, webhook, 1, DeliveryMode::Immediate);
-            outcome(input.and_then(|input| run.call(handler, &input, &options)), handler, &transcript)
+        (_, None) => {
+            Outcome::failed(PluginError::permanent("the webhook has been removed").with_code("webhook_removed"))
         }
     };
-    manners::obey(core, webhook, &mut outcome);
-    let ended_at = Timestamp(core.clock.now());
-    let ending = match &outcome.result {
-        Ok(_) => Ending::Done { keep_input: core.live.is_development() },
-        Err(error) => Ending::Dead { reason: error.to_string() },
-    };
-    let written = outcome.attempt_result(ended_at, &ending);
-    let attempt = Attempt {
-        event: Some(event.id.clone()),
-        event_name: Some(event.name.clone()),
-        owner: Some(event.owner),
-        webhook: Some(webhook.id),
-        cause: event.cause,
-        number: 1,
-        mode: AttemptMode::Immediate,
-        queued_at: Some(event.at),
-        due_at: Some(event.at),
-        started_at,
-        ..Attempt::of(written.clone())
-    };
-    if let Err(error) = core.store.record_attempt(attempt).wait() {
-        log::error!(logger: core.log, target: CHANNEL, error = Chain(&error).to_string();
-            "an immediate delivery cannot be written down");
+    if let Some(webhook) = &started.webhook {
+        manners::obey(core, webhook, &mut outcome);
     }
-    let line = Line { event: &event.name, webhook, task: None, attempt: 1, started_at };
+    if let Some(deferred) = core.deferred.get() {
+        deferred.heard(&started, &outcome);
+    }
+    let ending = core.ending(&started, &outcome);
+    let written = outcome.attempt_result(Timestamp(core.clock.now()), &ending);
+    match core.store.finish(head.id, started.lease, ending.clone(), written.clone()).wait() {
+        Ok(true) => {}
+        Ok(false) => log::warn!(logger: core.log, target: CHANNEL, task = head.id.to_string();
+            "a late result was dropped: the task has been run again or ended by hand since"),
+        Err(error) => log::error!(logger: core.log, target: CHANNEL, task = head.id.to_string(),
+            error = Chain(&error).to_string();
+            "how an immediate delivery ended cannot be written down; its task is found at the next start"),
+    }
     core.metrics.attempted(&Attempted {
         plugin: handler.map_or("none", |handler| &handler.plugin),
         mode: "immediate",
         written: &written,
         ending: &ending,
-        started_at,
+        started_at: started.started_at,
         accepted_at: Some(event.at),
     });
-    log_ending(core, &line, &written, &ending);
-    // As it is now: what was planned may be older than its last failure.
-    let now = core.store.webhook(webhook.id).ok().flatten();
-    manners::ended(core, now.as_ref().unwrap_or(webhook), &written.outcome);
-    let task = queue_instead(run, event, webhook, &outcome);
+    ended(core, &started, &written, &ending);
+    let mut task = None;
+    if let Ending::Retry { at, .. } = ending {
+        task = Some(head.id);
+        core.left(TaskHead { run_at: at, attempts: started.task.attempts, ..head }, true);
+    }
     ImmediateResult {
         task,
-        webhook: webhook.id,
+        webhook,
         delivered: outcome.result.is_ok(),
         outcome: written.outcome,
         status: written.status,
@@ -180,32 +198,47 @@ fn deliver_now(run: &Arc<RunState>, event: &NewEvent, webhook: &Arc<Webhook>) ->
     }
 }
 
-/// Makes a deferred delivery of one that failed at once, where the webhook wants that and the method can.
-fn queue_instead(run: &RunState, event: &NewEvent, webhook: &Arc<Webhook>, outcome: &Outcome) -> Option<TaskId> {
-    let failed = outcome.result.as_ref().is_err_and(|error| error.kind() != ErrorKind::Permanent);
-    let can = run.registry.exists_named(DeferredDelivery::NUMBER, &webhook.method);
-    if !(failed && can && webhook.options.then_queue) {
-        return None;
-    }
-    let planned = Planned { webhook: Arc::clone(webhook), immediate: false, subject: fan_out::subject(run, event) };
-    let task = planned.task(event, Timestamp(run.core.clock.now()))?;
-    match run.core.accept(Acceptance { events: Vec::new(), tasks: vec![task] }) {
-        Ok(accepted) => accepted.first().map(|task| task.head.id),
-        Err(error) => {
-            log::error!(logger: run.core.log, target: CHANNEL, webhook = webhook.id.to_string(), event = event.name,
-                error = Chain(&error).to_string(); "a delivery that failed at once cannot be queued");
-            None
-        }
-    }
+fn call_now(run: &Arc<RunState>, handler: &Arc<Minicomponent>, event: &NewEvent, webhook: &Webhook) -> Outcome {
+    let core = &run.core;
+    let receiver = match receiver(core, webhook) {
+        Ok(receiver) => receiver,
+        Err(error) => return Outcome::failed(error),
+    };
+    let transcript = Arc::new(transcript(run, event, webhook, &receiver));
+    let options = CallOptions {
+        timeout: Some(webhook.options.immediate_timeout.unwrap_or(core.config.deferred.immediate_timeout)),
+        receiver: Some(Arc::new(receiver)),
+        transcript: Some(Arc::clone(&transcript)),
+        ..CallOptions::default()
+    };
+    let input = input(event, webhook, 1, DeliveryMode::Immediate);
+    outcome(input.and_then(|input| run.call(handler, &input, &options)), handler, &transcript)
 }
 
-/// Notes the end of a deferred delivery.
+/// Leaves an immediate delivery that cannot be made now to the scheduler.
+fn leave(core: &Core, webhook: WebhookId, head: TaskHead, error: Option<StoreError>) -> ImmediateResult {
+    let detail = match error {
+        Some(error) => format!("the delivery cannot be begun: {}", Chain(&error)),
+        None => "somebody else has begun or ended the delivery".to_owned(),
+    };
+    log::warn!(logger: core.log, target: CHANNEL, task = head.id.to_string(), detail;
+        "an immediate delivery is left to the background");
+    let task = head.id;
+    // Should that fail as well, it is found at the next start.
+    if core.store.unhold(vec![task]).wait().is_ok() {
+        core.left(head, false);
+    }
+    let outcome = "not_called".to_owned();
+    ImmediateResult { task: Some(task), webhook, delivered: false, outcome, status: None, detail: Some(detail) }
+}
+
+/// Notes the end of a delivery.
 pub(crate) fn ended(core: &Arc<Core>, started: &Started, written: &AttemptResult, ending: &Ending) {
     let (Some(event), Some(webhook)) = (&started.event, &started.webhook) else { return };
     let line = Line {
         event: &event.name,
         webhook,
-        task: Some(started.task.id.0),
+        task: started.task.id.0,
         attempt: started.task.attempts,
         started_at: started.started_at,
     };
@@ -218,7 +251,7 @@ pub(crate) fn ended(core: &Arc<Core>, started: &Started, written: &AttemptResult
 struct Line<'a> {
     event: &'a str,
     webhook: &'a Webhook,
-    task: Option<i64>,
+    task: i64,
     attempt: u32,
     started_at: Timestamp,
 }
@@ -230,7 +263,7 @@ fn log_ending(core: &Core, line: &Line<'_>, written: &AttemptResult, ending: &En
         Ending::Dead { .. } => (log::Level::Error, "not delivered, given up"),
         Ending::Release => (log::Level::Info, "interrupted, will be tried again"),
     };
-    let task = line.task.map_or_else(|| "-".into(), |task| task.to_string());
+    let task = line.task.to_string();
     let status = written.status.map_or_else(|| "-".into(), |status| status.to_string());
     let (webhook, attempt, duration) =
         (line.webhook.id.to_string(), line.attempt, written.ended_at.0 - line.started_at.0);

@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::filter::is_pattern;
 use super::methods::{self, Method};
+use super::moved;
 use super::secrets::WebhookSecrets;
 use crate::config::schedule_problem;
 use crate::egress::{Egress, TlsOptions, TlsOptionsError};
 use crate::error::Chain;
-use crate::store::{Order, OwnerId, WebhookOptions};
+use crate::store::{Order, OwnerId, Webhook, WebhookOptions};
 
 /// A webhook to be added, or what an existing one is to become.
 ///
@@ -94,20 +95,26 @@ const FORBIDDEN_HEADERS: [&str; 9] =
     ["host", "transfer-encoding", "connection", "upgrade", "te", "trailer", "keep-alive", "expect", "accept-encoding"];
 const FORBIDDEN_STARTS: [&str; 3] = ["content-", "proxy-", "webhook-"];
 
-/// Puts the secrets of a draft together with those that the webhook has. `before` are its method and secrets.
+/// Puts the secrets of a draft together with those that the webhook has, as long as it stays where it is. `before` is the
+/// webhook with its secrets.
 pub(super) fn merge(
     draft: &WebhookDraft,
     method: Option<&Method>,
-    before: Option<(&str, WebhookSecrets)>,
+    before: Option<(&Webhook, WebhookSecrets)>,
     problems: &mut Vec<WebhookProblem>,
 ) -> WebhookSecrets {
-    let (old_method, old) = before.unwrap_or_default();
+    let (before, old) = before.unzip();
+    let old = old.unwrap_or_default();
     let mut secrets = WebhookSecrets::default();
     // The settings of another method mean nothing to this one.
-    let mut settings = if old_method == draft.method { old.settings } else { BTreeMap::new() };
+    let same = before.is_some_and(|before| before.method == draft.method);
+    let mut settings = if same { old.settings.clone() } else { BTreeMap::new() };
     settings.extend(draft.settings.clone());
     match method {
         Some(method) => {
+            if let Some(before) = before {
+                moved::check(draft, method, before, &old, &settings, problems);
+            }
             settings.retain(|key, _| draft.settings.contains_key(key) || method.has(key));
             let (complete, wrong) = methods::complete(method, settings);
             secrets.settings = complete;
@@ -229,13 +236,6 @@ fn check_options(options: &WebhookOptions, draft: &WebhookDraft, add: Add<'_>) {
     if options.immediate_timeout.is_some_and(|timeout| !IMMEDIATE_TIMEOUTS.contains(&timeout)) {
         add("immediate_timeout", &"an immediate delivery has 1 to 10 seconds");
     }
-    if let Some(problem) = options.schedule.as_deref().and_then(schedule_problem) {
-        add("schedule", &format_args!("the schedule {problem}"));
-    }
-    if options.cap.is_some_and(|cap| cap.get() > MAX_CAP) {
-        add("cap", &format_args!("1 to {MAX_CAP} deliveries may be under way at once"));
-    }
-    if options.rate.is_some_and(|rate| !crate::tasks::RATE_TIMES.contains(&rate.per)) {
     let phases = [
         ("dns_timeout", options.dns_timeout),
         ("connect_timeout", options.connect_timeout),
@@ -247,6 +247,13 @@ fn check_options(options: &WebhookOptions, draft: &WebhookDraft, add: Add<'_>) {
             add(field, &"a phase of an attempt has 1 to 60 seconds");
         }
     }
+    if let Some(problem) = options.schedule.as_deref().and_then(schedule_problem) {
+        add("schedule", &format_args!("the schedule {problem}"));
+    }
+    if options.cap.is_some_and(|cap| cap.get() > MAX_CAP) {
+        add("cap", &format_args!("1 to {MAX_CAP} deliveries may be under way at once"));
+    }
+    if options.rate.is_some_and(|rate| !crate::tasks::RATE_TIMES.contains(&rate.per)) {
         add("rate", &"a rate counts its starts in 1 ms to 24 h");
     }
     let statuses = &options.stop_on;

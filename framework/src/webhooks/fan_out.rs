@@ -1,15 +1,16 @@
 //! Which webhooks an event goes to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
-use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, Trigger};
+use switchboard_plugin_api::{DeferredDelivery, ImmediateDelivery, PluginError, Trigger, TriggerNumber};
 
 use super::{CHANNEL, filter, manners};
 use crate::registry::{BuiltIn, Registry};
 use crate::run::RunState;
-use crate::store::{NewEvent, NewTask, Order, StoreError, Timestamp, Webhook, WebhookId};
+use crate::store::{AttemptMode, NewEvent, NewTask, Order, StoreError, Timestamp, Webhook, webhook_key};
 
 /// Service `fan_out`: plans the deliveries of one announced event of this run. The built-in watcher asks for it; so may
 /// a plugin that takes the watcher's place.
@@ -47,7 +48,10 @@ impl BuiltIn for Watcher {
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     pub(crate) webhook: Arc<Webhook>,
+    /// Whether it is made in the time of whoever announces.
     pub(crate) immediate: bool,
+    /// Which handler of the auth method its task has.
+    number: TriggerNumber,
     /// What the event is about, by which its deliveries may be kept in order.
     pub(crate) subject: Option<Arc<str>>,
 }
@@ -55,27 +59,36 @@ pub(crate) struct Planned {
 impl Planned {
     /// Plans a delivery to a webhook, whatever events it gets.
     pub(crate) fn alone(run: &RunState, webhook: Webhook) -> Self {
-        Self { immediate: is_immediate(run, &webhook), webhook: Arc::new(webhook), subject: None }
+        Self::new(run, Arc::new(webhook), None)
     }
 
-    /// Returns the deferred task, unless the delivery is an immediate one.
-    pub(crate) fn task(&self, event: &NewEvent, now: Timestamp) -> Option<NewTask> {
-        (!self.immediate).then(|| NewTask {
+    fn new(run: &RunState, webhook: Arc<Webhook>, subject: Option<Arc<str>>) -> Self {
+        let (immediate, number) = kind(run, &webhook);
+        Self { webhook, immediate, number, subject }
+    }
+
+    /// Returns the task of the delivery. That of an immediate one is held by this host and not given to its scheduler:
+    /// should the host die in the middle, the next start finds it.
+    pub(crate) fn task(&self, event: &NewEvent, now: Timestamp) -> NewTask {
+        NewTask {
             event: Some(event.id.clone()),
             webhook: Some(self.webhook.id),
-            number: DeferredDelivery::NUMBER.get(),
+            number: self.number.get(),
             name: self.webhook.method.clone(),
             key: self.key(),
             host: remote_host(&self.webhook.url),
-            ordered: self.webhook.options.order != Order::None,
+            // What is made at once waits for nothing.
+            ordered: self.webhook.options.order != Order::None && !self.immediate,
             at: now,
             run_at: now,
+            // What is made at once and not queued is tried once.
+            schedule: (self.number == ImmediateDelivery::NUMBER).then(|| vec![Duration::ZERO]),
+            mode: self.immediate.then_some(AttemptMode::Immediate),
+            hold: self.immediate,
             ..NewTask::default()
-        })
+        }
     }
-}
 
-impl Planned {
     fn key(&self) -> String {
         let key = webhook_key(self.webhook.id);
         match &self.subject {
@@ -89,7 +102,7 @@ impl Planned {
 const MAX_SUBJECT_CHARS: usize = 60;
 
 /// Returns what an event is about: what its run says, else the property that it names.
-pub(super) fn subject(run: &RunState, event: &NewEvent) -> Option<Arc<str>> {
+fn subject(run: &RunState, event: &NewEvent) -> Option<Arc<str>> {
     let named = || {
         let body: serde_json::Value = serde_json::from_slice(&event.body).ok()?;
         match &body["data"]["property_uid"] {
@@ -101,11 +114,6 @@ pub(super) fn subject(run: &RunState, event: &NewEvent) -> Option<Arc<str>> {
     let subject = run.subject.subject.clone().or_else(named)?;
     let safe = subject.chars().filter(|one| !one.is_control());
     Some(safe.take(MAX_SUBJECT_CHARS).collect::<String>().into())
-}
-
-/// Returns the key of the deliveries to a webhook.
-pub(super) fn webhook_key(id: WebhookId) -> String {
-    format!("webhook:{id}")
 }
 
 pub(super) fn remote_host(url: &str) -> Option<String> {
@@ -130,24 +138,23 @@ fn plan(run: &RunState, event: &NewEvent) -> Result<Vec<Planned>, StoreError> {
     let wanted: Vec<&Arc<Webhook>> = webhooks.iter().filter(wants).collect();
     let by_subject = wanted.iter().any(|webhook| webhook.options.order == Order::Subject);
     let subject = if by_subject { subject(run, event) } else { None };
-    let planned = wanted.into_iter().map(|webhook| Planned {
-        immediate: is_immediate(run, webhook),
-        webhook: Arc::clone(webhook),
-        subject: subject.clone(),
-    });
+    let planned = wanted.into_iter().map(|webhook| Planned::new(run, Arc::clone(webhook), subject.clone()));
     Ok(planned.collect())
 }
 
-/// A method with both kinds is deferred unless the webhook says otherwise, and so delivers once. A method that nobody
-/// performs just now is deferred too: its task waits for the plugin to come back.
-fn is_immediate(run: &RunState, webhook: &Webhook) -> bool {
+/// Returns whether a delivery is made at once, and which handler its task has. A method with both kinds is deferred unless
+/// the webhook says otherwise, and so delivers once. A method that nobody performs just now is deferred too: its task waits
+/// for the plugin to come back.
+fn kind(run: &RunState, webhook: &Webhook) -> (bool, TriggerNumber) {
     let registry: &Registry = &run.registry;
     let performs = |number| registry.exists_named(number, &webhook.method);
-    let immediate =
-        performs(ImmediateDelivery::NUMBER) && (webhook.options.immediate || !performs(DeferredDelivery::NUMBER));
-    if !immediate && !performs(DeferredDelivery::NUMBER) {
+    let (at_once, deferred) = (performs(ImmediateDelivery::NUMBER), performs(DeferredDelivery::NUMBER));
+    let immediate = at_once && (webhook.options.immediate || !deferred);
+    if !at_once && !deferred {
         log::warn!(logger: run.core.log, target: CHANNEL, webhook = webhook.id.to_string(), method = webhook.method;
             "no plugin performs the auth method; the delivery waits for one");
     }
-    immediate
+    let queued = deferred && webhook.options.then_queue;
+    let number = if immediate && !queued { ImmediateDelivery::NUMBER } else { DeferredDelivery::NUMBER };
+    (immediate, number)
 }

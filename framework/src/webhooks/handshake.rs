@@ -11,7 +11,7 @@ use super::receiver::Receiver;
 use crate::core::Core;
 use crate::egress::{Request, Response};
 use crate::error::Chain;
-use crate::store::Rate;
+use crate::store::{Order, Rate};
 
 /// In this time the allowed rate counts.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -61,6 +61,21 @@ fn judge(answer: &Response, origin: &str) -> Result<Option<Rate>, String> {
     }
 }
 
+/// Returns an allowed rate again, unless deliveries with this order cannot keep it.
+pub(super) fn keepable(allowed: Option<Rate>, order: Order) -> Result<Option<Rate>, WebhookProblem> {
+    match (allowed, order) {
+        (Some(rate), Order::Subject) => {
+            let message = format!(
+                "the receiver allows {} requests a minute, which cannot be kept with one delivery at a time for each \
+                 subject: order the deliveries by webhook, or not at all",
+                rate.starts
+            );
+            Err(WebhookProblem::new("order", message))
+        }
+        _ => Ok(allowed),
+    }
+}
+
 /// Returns the slower of two rates.
 pub(super) fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
     let time_each = |rate: &Rate| rate.per / rate.starts.get();
@@ -73,6 +88,15 @@ mod tests {
 
     fn rate(starts: u32, seconds: u64) -> Option<Rate> {
         NonZeroU32::new(starts).map(|starts| Rate { starts, per: Duration::from_secs(seconds) })
+    }
+
+    #[test]
+    fn a_rate_that_deliveries_in_order_of_their_subjects_cannot_keep_is_refused() {
+        let refused = keepable(rate(10, 60), Order::Subject).unwrap_err();
+        assert_eq!(refused.field, "order");
+        assert!(refused.message.contains("allows 10 requests a minute"), "{refused}");
+        assert_eq!(keepable(rate(10, 60), Order::Webhook), Ok(rate(10, 60)));
+        assert_eq!(keepable(None, Order::Subject), Ok(None));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::deferred::Outcome;
 use crate::error::Chain;
 use crate::run::{self, RunState, Subject};
-use crate::store::{Failing, NewEvent, Timestamp, Webhook};
+use crate::store::{Acceptance, Failing, NewEvent, Timestamp, Webhook};
 
 /// Event by which an owner is told that a webhook was disabled.
 const DISABLED: &str = "webhook_disabled";
@@ -138,32 +138,42 @@ fn judge_window(core: &Arc<Core>, webhook: &Webhook, failing: Failing) {
             }
             log::warn!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(), since = since.to_string(),
                 attempts; "nothing arrives at a webhook; it will be disabled when that goes on");
-            announce(core, webhook, FAILING, &format!("nothing has arrived since {since}, in {attempts} attempts"));
+            announce(
+                core,
+                webhook,
+                FAILING,
+                &format!("nothing has arrived since {since}, in {attempts} attempts"),
+                None,
+            );
         }
     }
 }
 
-/// Disables a webhook, ends its waiting tasks when there is no hope for them, and tells its owner.
+/// Disables a webhook, ends its waiting tasks when there is no hope for them, and tells its owner. That it is disabled and
+/// that its owner is told is one commit, which only one of several answers of the receiver makes.
 fn disable(core: &Arc<Core>, webhook: &Webhook, reason: &str, end_tasks: Option<&str>) {
     core.runtime.blocking(|| {
+        let enabled = core.store.webhook(webhook.id).is_ok_and(|now| now.is_some_and(|now| now.enabled));
+        let told = enabled && announce(core, webhook, DISABLED, reason, Some(reason));
         let now = Timestamp(core.clock.now());
-        // It is told first: should this host end now, the next attempt does it again.
-        if core.store.webhook(webhook.id).is_ok_and(|now| now.is_some_and(|now| now.enabled)) {
-            announce(core, webhook, DISABLED, reason);
-        }
-        let disabled = core.store.set_webhook_enabled(webhook.id, false, Some(reason.to_owned()), now).wait();
+        // Also when its owner cannot be told.
+        let disabled = core.store.disable_webhook(webhook.id, reason.to_owned(), Acceptance::default(), now).wait();
         let ended = end_tasks.map(|reason| core.store.end_tasks_of_webhook(webhook.id, reason.to_owned(), now).wait());
-        if let Err(error) = disabled.and(ended.transpose()) {
-            log::error!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(),
-                error = Chain(&error).to_string(); "a webhook cannot be disabled");
-            return;
+        match disabled.and_then(|disabled| ended.transpose().map(|_| disabled)) {
+            Ok(disabled) if told || disabled.is_some() => {
+                log::warn!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(), reason; "webhook disabled");
+            }
+            // Another answer was first.
+            Ok(_) => {}
+            Err(error) => log::error!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(),
+                error = Chain(&error).to_string(); "a webhook cannot be disabled"),
         }
-        log::warn!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(), reason; "webhook disabled");
     });
 }
 
-/// Announces what happened to a webhook, in the name of its owner.
-fn announce(core: &Arc<Core>, webhook: &Webhook, name: &str, reason: &str) {
+/// Announces what happened to a webhook, in the name of its owner. `disables` is the reason for which the same commit
+/// disables it; it is not announced then when that has been done already. Returns whether it was announced.
+fn announce(core: &Arc<Core>, webhook: &Webhook, name: &str, reason: &str, disables: Option<&str>) -> bool {
     let mut subject = Subject::host(core);
     subject.owner = webhook.owner;
     let run = Arc::new(RunState::new(Arc::clone(core), subject));
@@ -171,12 +181,19 @@ fn announce(core: &Arc<Core>, webhook: &Webhook, name: &str, reason: &str) {
     let announced =
         event::build(&run, name, &data.to_string(), webhook.owner).map_err(|error| Chain(&error).to_string());
     let finished = announced.and_then(|event| {
-        run.with_outbox(|outbox| outbox.announce(event));
-        run::finish(&run).map(drop).map_err(|error| Chain(&error).to_string())
+        run.with_outbox(|outbox| {
+            outbox.announce(event);
+            outbox.disables = disables.map(|reason| (webhook.id, reason.to_owned()));
+        });
+        run::finish(&run).map_err(|error| Chain(&error).to_string())
     });
-    if let Err(error) = finished {
-        log::error!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(), event = name, error;
-            "an owner cannot be told about a webhook");
+    match finished {
+        Ok(finished) => !finished.events.is_empty(),
+        Err(error) => {
+            log::error!(logger: core.log, target: CHANNEL, webhook = webhook.id.to_string(), event = name, error;
+                "an owner cannot be told about a webhook");
+            false
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The webhooks of a host, as an administrator works with them.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use thiserror::Error;
 use super::catalogue::EventKind;
 use super::draft::{self, WebhookDraft, WebhookProblem};
 use super::event::AnnounceError;
-use super::fan_out::webhook_key;
 use super::handshake;
 use super::methods::{self, Method};
 use super::receiver::Receiver;
@@ -22,7 +20,7 @@ use crate::core::Core;
 use crate::egress::Outlook;
 use crate::error::Chain;
 use crate::run::{FinishError, RunBuilder, TriggerError};
-use crate::store::{KeyPolicy, NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId};
+use crate::store::{NewWebhook, OwnerId, StoreError, Timestamp, Webhook, WebhookId, webhook_key};
 use crate::vault::VaultError;
 
 /// Why a webhook cannot be added, changed or read.
@@ -128,6 +126,7 @@ pub enum WebhookError {
 /// ```
 pub struct Webhooks<'a> {
     pub(super) core: &'a Arc<Core>,
+    seen: Option<u64>,
 }
 
 /// A draft that has been looked at.
@@ -138,7 +137,27 @@ struct Examined {
 
 impl<'a> Webhooks<'a> {
     pub(crate) fn new(core: &'a Arc<Core>) -> Self {
-        Self { core }
+        Self { core, seen: None }
+    }
+
+    /// Lets a change, by whichever of the operations below, be made only to a webhook that is still of the `version` that
+    /// somebody has seen ([`ShownWebhook::version`]); of whichever it is now when `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use switchboard::Switchboard;
+    /// use switchboard::store::WebhookId;
+    ///
+    /// let switchboard = Switchboard::open("switchboard-data")?;
+    /// let seen = switchboard.webhooks().get(WebhookId(3))?;
+    /// // Refused with `WebhookError::Changed` when somebody has changed it meanwhile.
+    /// switchboard.webhooks().if_version(Some(seen.version)).disable(seen.id, Some("moved"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn if_version(self, version: Option<u64>) -> Self {
+        Self { seen: version, ..self }
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -204,7 +223,7 @@ impl<'a> Webhooks<'a> {
                 draft.method.escape_debug()
             )));
         }
-        let old = before.map(|webhook| Ok((webhook.method.as_str(), self.secrets(webhook)?))).transpose()?;
+        let old = before.map(|webhook| Ok((webhook, self.secrets(webhook)?))).transpose()?;
         let secrets = draft::merge(draft, method, old, &mut problems);
         draft::check(draft, &secrets, &self.core.egress, &mut problems);
         if problems.is_empty() {
@@ -222,7 +241,7 @@ impl<'a> Webhooks<'a> {
     pub fn add(&self, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
         let new = self.checked(draft, None)?;
         let webhook = self.core.store.add_webhook(new, self.now()).wait().map_err(store)?;
-        self.set_policy(&webhook)?;
+        self.policy_changed(webhook.id)?;
         log::info!(logger: self.core.log, target: CHANNEL, webhook = webhook.id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook added");
         Ok(webhook)
@@ -255,19 +274,31 @@ impl<'a> Webhooks<'a> {
     ///
     /// As [`Webhooks::add`]; and when there is none of that id, or somebody else changed it at the same time.
     pub fn change(&self, id: WebhookId, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
-        let before = self.get(id)?;
+        let before = self.seen(id)?;
         let new = self.checked(draft, Some(&before))?;
         self.replace(&before, new)
     }
 
+    /// Returns a webhook that is to be changed, unless it has changed since it was seen.
+    fn seen(&self, id: WebhookId) -> Result<Webhook, WebhookError> {
+        let webhook = self.get(id)?;
+        if self.seen.is_some_and(|seen| seen != webhook.version) {
+            return Err(WebhookError::Changed { id });
+        }
+        Ok(webhook)
+    }
+
+    /// Returns why the store has refused a change.
+    fn not_changed<V>(&self, id: WebhookId) -> Result<V, WebhookError> {
+        self.get(id)?;
+        Err(WebhookError::Changed { id })
+    }
+
     fn replace(&self, before: &Webhook, new: NewWebhook) -> Result<Webhook, WebhookError> {
         let id = before.id;
-        let changed = self.core.store.change_webhook(id, before.secrets.clone(), new, self.now());
-        let Some(webhook) = changed.wait().map_err(store)? else {
-            self.get(id)?;
-            return Err(WebhookError::Changed { id });
-        };
-        self.set_policy(&webhook)?;
+        let changed = self.core.store.change_webhook(id, before.version, new, self.now());
+        let Some(webhook) = changed.wait().map_err(store)? else { return self.not_changed(id) };
+        self.policy_changed(id)?;
         log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook changed");
         Ok(webhook)
@@ -281,6 +312,7 @@ impl<'a> Webhooks<'a> {
         if draft.options.handshake {
             let receiver = Receiver::of_draft(&draft.url, &draft.options, &secrets);
             let allowed = handshake::ask(self.core, &draft, &receiver);
+            let allowed = allowed.and_then(|allowed| handshake::keepable(allowed, draft.options.order));
             let allowed = allowed.map_err(|problem| WebhookError::Invalid { problems: vec![problem] })?;
             draft.options.rate = handshake::slower(draft.options.rate, allowed);
         }
@@ -295,20 +327,13 @@ impl<'a> Webhooks<'a> {
         })
     }
 
-    /// Lets the key of a webhook's deliveries follow its record.
-    fn set_policy(&self, webhook: &Webhook) -> Result<(), WebhookError> {
-        let key = webhook_key(webhook.id);
+    /// Lets the scheduler know of the policy of a webhook's key, which followed the record in its commit.
+    fn policy_changed(&self, id: WebhookId) -> Result<(), WebhookError> {
+        let Some(deferred) = self.core.deferred.get() else { return Ok(()) };
+        let key = webhook_key(id);
         let stored = self.core.store.key_policies().map_err(store)?;
-        let stored = stored.into_iter().find(|(name, _)| *name == key).map(|(_, policy)| policy).unwrap_or_default();
-        let wanted = policy(webhook, &stored);
-        if wanted == stored {
-            return Ok(());
-        }
-        let wanted = Some(wanted).filter(|wanted| !wanted.is_empty());
-        self.core.store.set_key_policy(key.clone(), wanted.clone(), self.now()).wait().map_err(store)?;
-        if let Some(deferred) = self.core.deferred.get() {
-            deferred.policy_changed(key, wanted);
-        }
+        let policy = stored.into_iter().find(|(name, _)| *name == key).map(|(_, policy)| policy);
+        deferred.policy_changed(key, policy);
         Ok(())
     }
 
@@ -375,25 +400,25 @@ impl<'a> Webhooks<'a> {
     ///
     /// # Errors
     ///
-    /// When there is none of that id, or the store fails.
+    /// When there is none of that id, it has changed since it was seen ([`Webhooks::if_version`]), or the store fails.
     pub fn enable(&self, id: WebhookId) -> Result<Webhook, WebhookError> {
         self.set_enabled(id, true, None)
     }
 
-    /// Disables a webhook, for a `reason` that is shown. A task that comes due meanwhile becomes a dead letter, which can
-    /// be retried.
+    /// Disables a webhook, for a `reason` that is shown; one that is disabled already keeps its first reason. A task that
+    /// comes due meanwhile becomes a dead letter, which can be retried.
     ///
     /// # Errors
     ///
-    /// When there is none of that id, or the store fails.
+    /// When there is none of that id, it has changed since it was seen ([`Webhooks::if_version`]), or the store fails.
     pub fn disable(&self, id: WebhookId, reason: Option<&str>) -> Result<Webhook, WebhookError> {
         self.set_enabled(id, false, reason)
     }
 
     fn set_enabled(&self, id: WebhookId, enabled: bool, reason: Option<&str>) -> Result<Webhook, WebhookError> {
         let reason = reason.map(str::to_owned);
-        if !self.core.store.set_webhook_enabled(id, enabled, reason, self.now()).wait().map_err(store)? {
-            return Err(WebhookError::Missing { id });
+        if !self.core.store.set_webhook_enabled(id, self.seen, enabled, reason, self.now()).wait().map_err(store)? {
+            return self.not_changed(id);
         }
         let state = if enabled { "webhook enabled" } else { "webhook disabled" };
         log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(); "{state}");
@@ -404,13 +429,12 @@ impl<'a> Webhooks<'a> {
     ///
     /// # Errors
     ///
-    /// When there is none of that id, or the store fails.
+    /// When there is none of that id, it has changed since it was seen ([`Webhooks::if_version`]), or the store fails.
     pub fn remove(&self, id: WebhookId) -> Result<(), WebhookError> {
-        if !self.core.store.remove_webhook(id, self.now()).wait().map_err(store)? {
-            return Err(WebhookError::Missing { id });
+        if !self.core.store.remove_webhook(id, self.seen, self.now()).wait().map_err(store)? {
+            return self.not_changed(id);
         }
         let key = webhook_key(id);
-        self.core.store.set_key_policy(key.clone(), None, self.now()).wait().map_err(store)?;
         if let Some(deferred) = self.core.deferred.get() {
             deferred.policy_changed(key.clone(), None);
             deferred.changed(key);
@@ -425,9 +449,10 @@ impl<'a> Webhooks<'a> {
     ///
     /// # Errors
     ///
-    /// When there is none of that id, its method has no such secret, it cannot be stored, or the store fails.
+    /// When there is none of that id, it has changed since it was seen ([`Webhooks::if_version`]), its method has no such
+    /// secret, it cannot be stored, or the store fails.
     pub fn rotate_secret(&self, id: WebhookId, keep: Duration) -> Result<String, WebhookError> {
-        let before = self.get(id)?;
+        let before = self.seen(id)?;
         let methods = self.methods(&self.core.config.languages.default)?;
         let method = methods.iter().find(|method| method.id == before.method);
         let no_rotation = || WebhookError::NoRotation { method: before.method.clone() };
@@ -448,12 +473,6 @@ impl<'a> Webhooks<'a> {
     fn now(&self) -> Timestamp {
         Timestamp(self.core.clock.now())
     }
-}
-
-/// Returns the policy of a webhook's key: what its record says, and of `other` what that leaves open.
-fn policy(webhook: &Webhook, other: &KeyPolicy) -> KeyPolicy {
-    let cap: Option<NonZeroU32> = webhook.options.cap;
-    KeyPolicy { cap, rate: webhook.options.rate, paused: other.paused }
 }
 
 /// Puts problems into one line.

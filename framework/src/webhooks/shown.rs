@@ -21,6 +21,8 @@ const MASK: &str = "********";
 pub struct ShownWebhook {
     /// Its id.
     pub id: WebhookId,
+    /// Grows with every change; see [`Webhooks::if_version`](super::Webhooks::if_version).
+    pub version: u64,
     /// Owner whose events it gets; 0 gets everybody's.
     pub owner: i64,
     /// What people call it; may be empty.
@@ -87,6 +89,7 @@ impl ShownWebhook {
         };
         Self {
             id: webhook.id,
+            version: webhook.version,
             owner: webhook.owner.0,
             name: webhook.name.clone(),
             url: webhook.url.clone(),

@@ -45,9 +45,9 @@ fn of_webhook(command: &WebhookCommand) -> Option<Named> {
         WebhookCommand::Test { id, .. } => ("webhook.test", id),
         WebhookCommand::Add { owner, .. } => return Some(("webhook.add", format!("webhook of owner {owner}"))),
         WebhookCommand::Edit { id, .. } => ("webhook.change", id),
-        WebhookCommand::Enable { id } => ("webhook.enable", id),
+        WebhookCommand::Enable { id, .. } => ("webhook.enable", id),
         WebhookCommand::Disable { id, .. } => ("webhook.disable", id),
-        WebhookCommand::Remove { id } => ("webhook.remove", id),
+        WebhookCommand::Remove { id, .. } => ("webhook.remove", id),
         WebhookCommand::Rotate { id, .. } => ("webhook.rotate", id),
         // Nothing is changed, and somebody knows a secret now.
         WebhookCommand::Reveal { id, .. } => ("webhook.reveal", id),

@@ -35,6 +35,9 @@ pub(crate) enum WebhookCommand {
     Edit {
         /// Its id
         id: i64,
+        /// Only if it is still of this version, which `webhook show` tells
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
         /// Owner whose events it gets; 0 gets everybody's
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         owner: Option<i64>,
@@ -56,11 +59,17 @@ pub(crate) enum WebhookCommand {
     Enable {
         /// Its id
         id: i64,
+        /// Only if it is still of this version, which `webhook show` tells
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
     },
     /// Disable a webhook
     Disable {
         /// Its id
         id: i64,
+        /// Only if it is still of this version, which `webhook show` tells
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
         /// Why, for whoever looks at it
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -69,11 +78,17 @@ pub(crate) enum WebhookCommand {
     Remove {
         /// Its id
         id: i64,
+        /// Only if it is still of this version, which `webhook show` tells
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
     },
     /// Make a new secret for a webhook that signs, and show once what its receiver needs
     Rotate {
         /// Its id
         id: i64,
+        /// Only if it is still of this version, which `webhook show` tells
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
         /// How long the former secret signs beside the new one, up to 7d
         #[arg(long, default_value = "24h", value_name = "DURATION")]
         keep: String,
@@ -139,6 +154,18 @@ pub(crate) struct Properties {
     /// Time for one delivery at once, 1s to 10s
     #[arg(long, value_name = "DURATION")]
     immediate_timeout: Option<String>,
+    /// Time for the lookup of the receiver's name, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    dns_timeout: Option<String>,
+    /// Time for the connection, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    connect_timeout: Option<String>,
+    /// Time for the TLS handshake, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    tls_timeout: Option<String>,
+    /// Time from the connection to the head of the answer, 1s to 60s
+    #[arg(long, value_name = "DURATION")]
+    first_byte_timeout: Option<String>,
     /// Waits before each attempt, such as 0s,5s,5m,1h
     #[arg(long, value_name = "DURATIONS")]
     schedule: Option<String>,
@@ -154,18 +181,6 @@ pub(crate) struct Properties {
     /// Statuses after which a delivery is given up at once, such as 400,422; `none` for none
     #[arg(long, value_name = "STATUSES")]
     stop_on: Option<String>,
-    /// Time for the lookup of the receiver's name, 1s to 60s
-    #[arg(long, value_name = "DURATION")]
-    dns_timeout: Option<String>,
-    /// Time for the connection, 1s to 60s
-    #[arg(long, value_name = "DURATION")]
-    connect_timeout: Option<String>,
-    /// Time for the TLS handshake, 1s to 60s
-    #[arg(long, value_name = "DURATION")]
-    tls_timeout: Option<String>,
-    /// Time from the connection to the head of the answer, 1s to 60s
-    #[arg(long, value_name = "DURATION")]
-    first_byte_timeout: Option<String>,
     /// Header that requests to the URL have in addition; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -246,11 +261,11 @@ pub(super) fn execute(host: &Switchboard, command: WebhookCommand) -> Result<Rep
             let webhook = webhooks.add(draft).map_err(webhook_error)?;
             saved(host, &webhook, "added")
         }
-        WebhookCommand::Edit { id, owner, properties } => {
+        WebhookCommand::Edit { id, if_version, owner, properties } => {
             let mut draft = webhooks.draft(WebhookId(id)).map_err(webhook_error)?;
             draft.owner = owner.unwrap_or(draft.owner);
             properties.apply(&mut draft)?;
-            let webhook = webhooks.change(WebhookId(id), draft).map_err(webhook_error)?;
+            let webhook = webhooks.if_version(if_version).change(WebhookId(id), draft).map_err(webhook_error)?;
             saved(host, &webhook, "changed")
         }
         WebhookCommand::List { owner } => {
@@ -262,20 +277,22 @@ pub(super) fn execute(host: &Switchboard, command: WebhookCommand) -> Result<Rep
             let text = |shown: &_| show::webhook(shown);
             reply(host, &webhook, text)
         }
-        WebhookCommand::Enable { id } => {
-            let webhook = webhooks.enable(WebhookId(id)).map_err(webhook_error)?;
+        WebhookCommand::Enable { id, if_version } => {
+            let webhook = webhooks.if_version(if_version).enable(WebhookId(id)).map_err(webhook_error)?;
             reply(host, &webhook, |_| format!("webhook {id} enabled"))
         }
-        WebhookCommand::Disable { id, reason } => {
-            let webhook = webhooks.disable(WebhookId(id), reason.as_deref()).map_err(webhook_error)?;
+        WebhookCommand::Disable { id, if_version, reason } => {
+            let webhook =
+                webhooks.if_version(if_version).disable(WebhookId(id), reason.as_deref()).map_err(webhook_error)?;
             reply(host, &webhook, |_| format!("webhook {id} disabled"))
         }
-        WebhookCommand::Remove { id } => {
-            webhooks.remove(WebhookId(id)).map_err(webhook_error)?;
+        WebhookCommand::Remove { id, if_version } => {
+            webhooks.if_version(if_version).remove(WebhookId(id)).map_err(webhook_error)?;
             Reply::new(json!({ "id": id, "removed": true }), format!("webhook {id} removed"))
         }
-        WebhookCommand::Rotate { id, keep } => {
-            let told = webhooks.rotate_secret(WebhookId(id), duration("--keep", &keep)?).map_err(webhook_error)?;
+        WebhookCommand::Rotate { id, if_version, keep } => {
+            let keep = duration("--keep", &keep)?;
+            let told = webhooks.if_version(if_version).rotate_secret(WebhookId(id), keep).map_err(webhook_error)?;
             let text = format!("{told}\ngive this to the receiver of webhook {id}; it is not shown again");
             Reply::new(json!({ "id": id, "secret": told }), text)
         }
@@ -359,6 +376,10 @@ impl Properties {
         }
         set(&mut options.timeout, self.timeout, |text| duration("--timeout", text))?;
         set(&mut options.immediate_timeout, self.immediate_timeout, |text| duration("--immediate-timeout", text))?;
+        set(&mut options.dns_timeout, self.dns_timeout, |text| duration("--dns-timeout", text))?;
+        set(&mut options.connect_timeout, self.connect_timeout, |text| duration("--connect-timeout", text))?;
+        set(&mut options.tls_timeout, self.tls_timeout, |text| duration("--tls-timeout", text))?;
+        set(&mut options.first_byte_timeout, self.first_byte_timeout, |text| duration("--first-byte-timeout", text))?;
         set(&mut options.schedule, self.schedule, schedule)?;
         set(&mut options.cap, self.cap, cap)?;
         set(&mut options.rate, self.rate, parse_rate)?;
@@ -376,10 +397,6 @@ impl Properties {
             options.envelope = match envelope {
                 EnvelopeName::Reference => Envelope::Reference,
                 EnvelopeName::Standard => Envelope::Standard,
-        set(&mut options.dns_timeout, self.dns_timeout, |text| duration("--dns-timeout", text))?;
-        set(&mut options.connect_timeout, self.connect_timeout, |text| duration("--connect-timeout", text))?;
-        set(&mut options.tls_timeout, self.tls_timeout, |text| duration("--tls-timeout", text))?;
-        set(&mut options.first_byte_timeout, self.first_byte_timeout, |text| duration("--first-byte-timeout", text))?;
             };
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::deferred::executor::{Ended, Next};
 use crate::deferred::halt::Halt;
 use crate::deferred::housekeeping::Housekeeping;
 use crate::deferred::paging::Paging;
-use crate::deferred::scheduler::{Change, Scheduler};
+use crate::deferred::scheduler::{Change, Scheduler, receiver_of};
 use crate::deferred::{CHANNEL, Work};
 use crate::error::Chain;
 use crate::runtime::AsyncRuntime;
@@ -241,6 +241,17 @@ impl Keeper {
             Message::Bulk(step) => self.bulk(*step),
             Message::Spilled(lanes) => lanes.into_iter().for_each(|lane| self.spilled(lane)),
             Message::Policy(key, policy) => self.scheduler.set_policy(&key, policy),
+            Message::Heard(key, verdict) => {
+                self.scheduler.tick(self.now());
+                if let Some(change) = self.scheduler.heard(&key, verdict) {
+                    self.tell(&key, change);
+                }
+            }
+            Message::Held(key, reply) => {
+                self.scheduler.tick(self.now());
+                // Whoever asked may have gone away.
+                let _ = reply.send(self.scheduler.is_held(&key));
+            }
             Message::Keys(reply) => {
                 // Whoever asked may have gone away.
                 let _ = reply.send(self.scheduler.keys());
@@ -331,6 +342,7 @@ impl Keeper {
     }
 
     fn tell(&self, key: &str, change: Change) {
+        let key = receiver_of(key);
         match change {
             Change::Opened { until, failures } => {
                 log::warn!(logger: self.shared.log, target: CHANNEL, key, failures, until = Timestamp(until).to_string();

@@ -15,6 +15,14 @@ const LIMITS: Limits = Limits { concurrency: 4, threads: 2, per_key: 2, per_plug
 /// Every so much later, whatever was held may start.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// Two of the keys have one receiver.
+fn name_of(key: u8) -> String {
+    match key {
+        0 | 1 => format!("webhook:7:{key}"),
+        _ => format!("key{key}"),
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Add { key: u8, host: Option<u8>, attempts: u32, delay: i64, priority: usize, name: &'static str },
@@ -81,16 +89,22 @@ struct ModelKey {
 
 impl ModelKey {
     fn cap(&self) -> usize {
-        let cap = self.policy.as_ref().and_then(|policy| policy.cap).map_or(LIMITS.per_key, |cap| cap.get() as usize);
-        if self.one_at_a_time || self.open.is_some() { 1 } else { cap }
+        self.policy.as_ref().and_then(|policy| policy.cap).map_or(LIMITS.per_key, |cap| cap.get() as usize)
     }
 
-    /// Whether time and policy let it start one, counted from all its starts since it has the policy.
+    fn is_one_at_a_time(&self) -> bool {
+        self.one_at_a_time || self.open.is_some()
+    }
+
+    fn is_held(&self, now: i64) -> bool {
+        self.held_until.max(self.open.map_or(0, |(until, _)| until)) > now
+    }
+
+    /// Whether its policy lets it start one, counted from all its starts since it has the policy.
     fn may_start(&self, now: i64) -> bool {
         let paused = self.policy.as_ref().is_some_and(|policy| policy.paused);
-        let held = self.held_until.max(self.open.map_or(0, |(until, _)| until)) > now;
         let rate = self.policy.as_ref().and_then(|policy| policy.rate);
-        !paused && !held && rate.is_none_or(|rate| self.tokens(rate, now) >= 1.0 - 1e-3)
+        !paused && rate.is_none_or(|rate| self.tokens(rate, now) >= 1.0 - 1e-3)
     }
 
     fn tokens(&self, rate: Rate, now: i64) -> f64 {
@@ -154,6 +168,9 @@ impl Model {
         let slots = if sync { LIMITS.threads } else { LIMITS.concurrency };
         let count = |like: &dyn Fn(&TaskHead) -> bool| self.running.iter().filter(|(one, _)| like(one)).count();
         let key = self.keys.get(&head.key);
+        let receiver = receiver_of(&head.key);
+        let of_receiver = |one: &TaskHead| receiver_of(&one.key) == receiver;
+        let receiver = self.keys.get(receiver);
         head.run_at.0 <= self.now
             && head.name != "none"
             && count(&|one| (one.name == "sync") == sync) < slots
@@ -162,6 +179,9 @@ impl Model {
             && (head.host.is_none() || count(&|one| one.host == head.host) < LIMITS.per_host)
             && count(&|one| one.key == head.key) < key.map_or(LIMITS.per_key, ModelKey::cap)
             && key.is_none_or(|key| key.may_start(self.now))
+            && receiver.is_none_or(|receiver| {
+                !receiver.is_held(self.now) && (!receiver.is_one_at_a_time() || count(&of_receiver) == 0)
+            })
     }
 
     fn take(&mut self) -> bool {
@@ -183,7 +203,8 @@ impl Model {
         assert_eq!(earlier.count(), 0, "it was not its turn: {head:?}");
         let key = self.keys.entry(head.key.clone()).or_default();
         key.starts.push(self.now);
-        self.running.push((head, key.open.is_some()));
+        let probe = self.keys.get(receiver_of(&head.key)).is_some_and(|receiver| receiver.open.is_some());
+        self.running.push((head, probe));
         true
     }
 
@@ -199,7 +220,7 @@ impl Model {
                     id: TaskId(self.next_id),
                     number: 7_320,
                     name: name.into(),
-                    key: format!("key{key}"),
+                    key: name_of(key),
                     host: host.map(|host| format!("host{host}")),
                     run_at: Timestamp(self.now + delay),
                     attempts,
@@ -220,7 +241,7 @@ impl Model {
                 }
                 let (head, probe) = self.running.swap_remove(index % self.running.len());
                 self.scheduler.ended(head.id, verdict);
-                self.keys.entry(head.key).or_default().ended(verdict, probe, self.now);
+                self.keys.entry(receiver_of(&head.key).to_owned()).or_default().ended(verdict, probe, self.now);
                 self.gone += 1;
             }
             Step::Pass { ms } => {
@@ -229,7 +250,7 @@ impl Model {
                 assert!(self.scheduler.next_due().is_none_or(|due| due > self.now), "a timer that has passed");
             }
             Step::Policy { key, policy } => {
-                let name = format!("key{key}");
+                let name = name_of(key);
                 self.scheduler.set_policy(&name, policy.clone());
                 let key = self.keys.entry(name).or_default();
                 key.policy = policy;
@@ -259,7 +280,7 @@ impl Model {
             assert_eq!(self.waiting.remove(&head.id), Some(head));
             self.gone += 1;
         }
-        for key in (0..4).map(|key| format!("key{key}")) {
+        for key in (0..4).map(name_of) {
             let due = self.waiting.values().filter(|head| head.key == key && head.run_at.0 <= self.now).count();
             assert_eq!(self.scheduler.queued(&key), due);
         }
@@ -289,6 +310,7 @@ impl Model {
             "something is remembered for ever"
         );
         assert!(self.scheduler.hosts.is_empty() && self.scheduler.timers.is_empty());
+        assert!(self.scheduler.parts_running.is_empty());
     }
 }
 

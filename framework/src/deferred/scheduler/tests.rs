@@ -340,3 +340,46 @@ fn a_key_with_handlers_of_both_kinds_goes_by_urgency_and_then_by_turns() {
     }
     assert_eq!(order, [20, 0, 10, 1, 11, 2, 12, 3, 13]);
 }
+
+#[test]
+fn deliveries_of_one_webhook_have_one_receiver_whatever_they_are_about() {
+    let mut scheduler = scheduler(LIMITS);
+    for id in 0..5 {
+        scheduler.add(head(id, &format!("webhook:7:property {id}")));
+    }
+    assert_eq!(take_all(&mut scheduler), [0, 1, 2, 3, 4]);
+    let opened: Vec<_> = (0..5).filter_map(|id| scheduler.ended(TaskId(id), BAD)).collect();
+    assert_eq!(opened, [Change::Opened { until: 30_000, failures: 5 }], "five failures, of five subjects");
+    for id in 10..14 {
+        scheduler.add(head(id, &format!("webhook:7:property {id}")));
+    }
+    scheduler.add(head(20, "webhook:70:property 1"));
+    assert_eq!(take_all(&mut scheduler), [20], "another webhook has another receiver");
+    let view = |scheduler: &Scheduler| scheduler.keys().into_iter().find(|view| view.key == "webhook:7").unwrap();
+    assert_eq!((view(&scheduler).breaker, view(&scheduler).failures), (BreakerState::Open, 5));
+    scheduler.tick(30_000);
+    let probe = take_all(&mut scheduler);
+    assert_eq!(probe.len(), 1, "one probe, and not one of each subject");
+    assert_eq!(scheduler.ended(TaskId(probe[0]), Verdict::Good), Some(Change::Closed));
+    assert_eq!(take_all(&mut scheduler).len(), 3);
+}
+
+#[test]
+fn a_receiver_that_asks_for_a_wait_is_left_alone_by_all_subjects_and_then_gets_one_at_a_time() {
+    let mut scheduler = scheduler(LIMITS);
+    for id in 0..4 {
+        scheduler.add(head(id, &format!("webhook:7:property {id}")));
+    }
+    assert_eq!(scheduler.take().map(|(head, _)| head.id), Some(TaskId(0)));
+    let wait = Some(std::time::Duration::from_secs(60));
+    scheduler.ended(TaskId(0), Verdict::Bad { busy: true, wait });
+    assert_eq!(take_all(&mut scheduler), NONE);
+    scheduler.tick(60_000);
+    let first = take_all(&mut scheduler);
+    assert_eq!(first.len(), 1);
+    scheduler.ended(TaskId(first[0]), Verdict::Neither);
+    let second = take_all(&mut scheduler);
+    assert_eq!(second.len(), 1, "still one at a time");
+    end(&mut scheduler, second[0]);
+    assert_eq!(take_all(&mut scheduler).len(), 1, "after a success all that are left");
+}

@@ -292,7 +292,7 @@ fn of_each_kind(store: &dyn Store) {
     let first = store.add_webhook(webhook.clone(), Timestamp(5)).wait().unwrap();
     let second = store.add_webhook(webhook, Timestamp(6)).wait().unwrap();
     store.webhook_failed(second.id, Timestamp(6)).wait().unwrap();
-    store.remove_webhook(first.id, Timestamp(7)).wait().unwrap();
+    store.remove_webhook(first.id, None, Timestamp(7)).wait().unwrap();
     store.put_schedule(schedule("s", 100)).wait().unwrap();
     fire(store, 100, 160);
     add_bulk(store, BulkAction::Cancel, TaskFilter { since: Some(Timestamp(3)), ..dead("none") });

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::{Case, DONE, accept_tasks, event, finish, start, state, task};
 use crate::store::{
-    Envelope, Failing, NewWebhook, Order, OwnerId, Rate, Resealed, Sealed, Store, TaskState, Timestamp, Webhook,
-    WebhookId, WebhookOptions,
+    Acceptance, Envelope, Event, Failing, KeyPolicy, NewWebhook, Order, OwnerId, Rate, Resealed, Sealed, Store,
+    TaskState, Timestamp, Webhook, WebhookId, WebhookOptions, webhook_key,
 };
 
 pub(super) const CASES: &[Case] = &[
     ("an event goes to its owner's webhooks and to the site's", webhooks_for),
     ("a webhook is changed as a whole, unless somebody else was first", changed),
+    ("the policy of a webhook's key follows its record", followed),
+    ("a webhook is disabled once, for the first reason, and its owner told in the same commit", disabled_once),
     ("the failures of a webhook count from the last success", failures),
     ("removing a webhook ends its tasks", removal),
     ("the tasks of a webhook that have not begun can be ended", ended_tasks),
@@ -37,12 +39,12 @@ pub(super) fn all_options() -> WebhookOptions {
         then_queue: false,
         timeout: Some(Duration::from_millis(1_500)),
         immediate_timeout: Some(Duration::from_secs(2)),
-        schedule: Some(vec![Duration::ZERO, Duration::from_secs(7)]),
-        cap: NonZeroU32::new(3),
         dns_timeout: Some(Duration::from_secs(3)),
         connect_timeout: Some(Duration::from_secs(4)),
         tls_timeout: Some(Duration::from_secs(5)),
         first_byte_timeout: Some(Duration::from_secs(6)),
+        schedule: Some(vec![Duration::ZERO, Duration::from_secs(7)]),
+        cap: NonZeroU32::new(3),
         rate: Some(Rate { starts: NonZeroU32::MIN, per: Duration::from_secs(60) }),
         order: Order::Subject,
         stop_on: vec![400, 422],
@@ -58,7 +60,7 @@ fn add(store: &dyn Store, owner: i64) -> Webhook {
 
 fn webhooks_for(store: &dyn Store) {
     let (site, mine, other, disabled) = (add(store, 0), add(store, 62), add(store, 63), add(store, 62));
-    assert!(store.set_webhook_enabled(disabled.id, false, Some("gone".into()), Timestamp(2)).wait().unwrap());
+    assert!(store.set_webhook_enabled(disabled.id, None, false, Some("gone".into()), Timestamp(2)).wait().unwrap());
     let ids = |owner| -> Vec<WebhookId> {
         store.webhooks_for(OwnerId(owner)).unwrap().iter().map(|webhook| webhook.id).collect()
     };
@@ -68,7 +70,7 @@ fn webhooks_for(store: &dyn Store) {
     // Whoever has heard of a change sees it.
     let removed = add(store, 62);
     assert_eq!(ids(62), [site.id, mine.id, removed.id]);
-    assert!(store.remove_webhook(removed.id, Timestamp(3)).wait().unwrap());
+    assert!(store.remove_webhook(removed.id, None, Timestamp(3)).wait().unwrap());
     assert_eq!(ids(62), [site.id, mine.id]);
     assert_eq!(store.webhook(mine.id).unwrap().unwrap(), mine);
     assert_eq!(mine.secrets, webhook(62).secrets);
@@ -81,7 +83,7 @@ fn webhooks_for(store: &dyn Store) {
 
 fn changed(store: &dyn Store) {
     let before = add(store, 62);
-    store.set_webhook_enabled(before.id, false, Some("410".into()), Timestamp(2)).wait().unwrap();
+    store.set_webhook_enabled(before.id, Some(before.version), false, Some("410".into()), Timestamp(2)).wait().unwrap();
     let new = NewWebhook {
         owner: OwnerId(63),
         name: String::new(),
@@ -91,14 +93,57 @@ fn changed(store: &dyn Store) {
         options: all_options(),
         secrets: Sealed("sealed1:ab:other".into()),
     };
-    let change = |id, seen: &Sealed| store.change_webhook(id, seen.clone(), new.clone(), Timestamp(9)).wait().unwrap();
-    let after = change(before.id, &before.secrets).unwrap();
+    let change = |id, seen: u64| store.change_webhook(id, seen, new.clone(), Timestamp(9)).wait().unwrap();
+    assert_eq!(change(before.id, before.version), None, "somebody has disabled it meanwhile");
+    let seen = store.webhook(before.id).unwrap().unwrap().version;
+    let after = change(before.id, seen).unwrap();
     assert_eq!(store.webhook(before.id).unwrap().unwrap(), after);
     assert_eq!((after.owner, after.url.as_str(), &after.options), (OwnerId(63), "https://example.org", &all_options()));
     assert_eq!((after.enabled, after.disabled_reason.as_deref()), (false, Some("410")));
     assert_eq!((after.created_at, after.updated_at), (before.created_at, Timestamp(9)));
-    assert_eq!(change(before.id, &before.secrets), None, "somebody has changed it meanwhile");
-    assert_eq!(change(WebhookId(999), &before.secrets), None);
+    assert_eq!(change(before.id, seen), None, "somebody has changed it meanwhile");
+    assert_eq!(change(WebhookId(999), seen), None);
+    let enable = |seen| store.set_webhook_enabled(before.id, Some(seen), true, None, Timestamp(10)).wait().unwrap();
+    assert_eq!((enable(seen), enable(after.version)), (false, true));
+    let remove = |seen| store.remove_webhook(before.id, Some(seen), Timestamp(11)).wait().unwrap();
+    assert!(!remove(after.version), "it was enabled meanwhile");
+    assert!(remove(store.webhook(before.id).unwrap().unwrap().version));
+}
+
+/// A webhook and how fast its deliveries start are one record to whoever looks, whatever happens between.
+fn followed(store: &dyn Store) {
+    let with =
+        |cap, rate| NewWebhook { options: WebhookOptions { cap, rate, ..WebhookOptions::default() }, ..webhook(62) };
+    let (cap, rate) = (NonZeroU32::new(3), Some(Rate { starts: NonZeroU32::MIN, per: Duration::from_secs(60) }));
+    let one = store.add_webhook(with(cap, rate), Timestamp(1)).wait().unwrap();
+    let key = webhook_key(one.id);
+    let policies = || store.key_policies().unwrap();
+    assert_eq!(policies(), [(key.clone(), KeyPolicy { cap, rate, paused: false })]);
+    store.set_key_policy(key.clone(), Some(KeyPolicy { cap, rate, paused: true }), Timestamp(2)).wait().unwrap();
+    let one = store.change_webhook(one.id, one.version, with(None, rate), Timestamp(3)).wait().unwrap().unwrap();
+    assert_eq!(policies(), [(key.clone(), KeyPolicy { cap: None, rate, paused: true })], "the pause is not its own");
+    store.set_key_policy(key, None, Timestamp(4)).wait().unwrap();
+    let one = store.change_webhook(one.id, one.version, with(None, None), Timestamp(5)).wait().unwrap().unwrap();
+    assert_eq!(policies(), []);
+    store.change_webhook(one.id, one.version, with(cap, None), Timestamp(6)).wait().unwrap().unwrap();
+    assert!(store.remove_webhook(one.id, None, Timestamp(7)).wait().unwrap());
+    assert_eq!(policies(), []);
+}
+
+fn disabled_once(store: &dyn Store) {
+    let one = add(store, 62);
+    let (a, b) = (event("a"), event("b"));
+    let told = |event: &Event| Acceptance { events: vec![event.clone()], tasks: vec![task(event, Some(one.id.0))] };
+    let disable = |reason: &str, event| {
+        let disabled = store.disable_webhook(one.id, reason.into(), told(event), Timestamp(5)).wait().unwrap();
+        disabled.map(|tasks| tasks.len())
+    };
+    assert_eq!((disable("410", &a), disable("nothing arrives", &b)), (Some(1), None));
+    assert_eq!((store.event(&a.id).unwrap(), store.event(&b.id).unwrap()), (Some(a), None));
+    assert!(store.set_webhook_enabled(one.id, None, false, Some("moved".into()), Timestamp(6)).wait().unwrap());
+    let now = store.webhook(one.id).unwrap().unwrap();
+    assert_eq!((now.enabled, now.disabled_reason.as_deref()), (false, Some("410")), "the first reason stays");
+    assert_eq!(store.disable_webhook(WebhookId(999), "x".into(), told(&b), Timestamp(5)).wait().unwrap(), None);
 }
 
 fn failures(store: &dyn Store) {
@@ -114,7 +159,7 @@ fn failures(store: &dyn Store) {
     assert_eq!((fail(30), stored()), (failing(10, 30, 3, true), failing(10, 30, 3, true)));
     store.webhook_delivered(one.id).wait().unwrap();
     assert_eq!((stored(), fail(40)), (None, failing(40, 40, 1, false)));
-    store.set_webhook_enabled(one.id, true, None, Timestamp(50)).wait().unwrap();
+    store.set_webhook_enabled(one.id, None, true, None, Timestamp(50)).wait().unwrap();
     assert_eq!(stored(), None, "enabling it begins anew");
     assert_eq!(store.webhook_failed(WebhookId(999), Timestamp(1)).wait().unwrap(), None);
 }
@@ -125,8 +170,8 @@ fn removal(store: &dyn Store) {
     let tasks = vec![task(&one, Some(webhook.id.0)); 2];
     let heads: Vec<_> = accept_tasks(store, vec![one], tasks).into_iter().map(|task| task.head).collect();
     let lease = start(store, heads[0].id);
-    assert!(store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
-    assert!(!store.remove_webhook(webhook.id, Timestamp(5)).wait().unwrap());
+    assert!(store.remove_webhook(webhook.id, None, Timestamp(5)).wait().unwrap());
+    assert!(!store.remove_webhook(webhook.id, None, Timestamp(5)).wait().unwrap());
     assert_eq!(state(store, heads[1].id), TaskState::Dead);
     // The one that runs ends as it likes.
     assert!(finish(store, heads[0].id, lease, DONE));

@@ -41,7 +41,9 @@ macro_rules! begin {
         "INSERT INTO attempt (task, lease, event, webhook, number, mode, started_at, event_name, owner, cause, queued_at,
              due_at)
          SELECT begun.id, lease, event, webhook, attempts,
-                coalesce(mode, CASE WHEN replay_of IS NULL THEN 'deferred' ELSE 'replay' END), updated_at, event.name,
+                CASE WHEN mode = 'immediate' AND attempts > 1 THEN 'deferred'
+                     ELSE coalesce(mode, CASE WHEN replay_of IS NULL THEN 'deferred' ELSE 'replay' END) END,
+                updated_at, event.name,
                 event.owner, event.cause, coalesce(event.at, created_at), run_at
          FROM begun LEFT JOIN event ON event.id = begun.event"
     };

@@ -85,7 +85,7 @@ pub(super) async fn unhold(session: &Session, host: i64, tasks: &[TaskId]) -> Re
 }
 
 pub(super) async fn unhold_all(session: &Session, host: i64) -> Result<(), Failure> {
-    let sql = "UPDATE task SET holder = NULL WHERE holder = $1 AND state IN (0, 2)";
+    let sql = "UPDATE task SET holder = NULL, mode = nullif(mode, 'immediate') WHERE holder = $1 AND state IN (0, 2)";
     session.execute(sql, &[&host]).await.map(drop)
 }
 
@@ -171,7 +171,9 @@ pub(super) async fn recover(
     let sql = "UPDATE task SET state = 0, crashes = crashes + 1, holder = NULL, updated_at = $2
                WHERE holder = ANY($1) AND state = 1";
     let ready = session.execute(sql, &[&hosts, &now.0]).await?;
-    session.execute("UPDATE task SET holder = NULL WHERE holder = ANY($1)", &[&hosts]).await?;
+    // What a host was to deliver at once is delivered in the background now.
+    let sql = "UPDATE task SET holder = NULL, mode = nullif(mode, 'immediate') WHERE holder = ANY($1)";
+    session.execute(sql, &[&hosts]).await?;
     Ok(Recovered { ready, dead })
 }
 

@@ -42,7 +42,13 @@ pub(super) fn read_policy(row: &Row) -> KeyPolicy {
     }
 }
 
-async fn set_key_policy(
+/// Returns the policy of one key.
+pub(super) async fn key_policy(session: &Session, key: &str) -> Result<Option<KeyPolicy>, Failure> {
+    let sql = "SELECT key, cap, starts, per_ms, paused FROM key_policy WHERE key = $1";
+    Ok(session.row(sql, &[&key]).await?.map(|row| read_policy(&row)))
+}
+
+pub(super) async fn set_key_policy(
     session: &Session,
     key: &str,
     policy: Option<&KeyPolicy>,

@@ -121,7 +121,9 @@ macro_rules! webhook_columns {
             $table,
             ".failures, ",
             $table,
-            ".warned"
+            ".warned, ",
+            $table,
+            ".version"
         )
     };
 }
@@ -132,7 +134,7 @@ pub(super) const TASK_COLUMNS: usize = 26;
 /// How many columns `event_columns!` are.
 pub(super) const EVENT_COLUMNS: usize = 9;
 /// How many columns `webhook_columns!` are.
-pub(super) const WEBHOOK_COLUMNS: usize = 16;
+pub(super) const WEBHOOK_COLUMNS: usize = 17;
 
 /// Columns of a [`TaskHead`].
 macro_rules! head_columns {
@@ -245,6 +247,7 @@ pub(super) fn webhook(row: &Row, at: usize) -> Result<Webhook, StoreError> {
         options: serde_json::from_str(row.get(at + 11)).map_err(damaged)?,
         secrets: Sealed(row.get(at + 4)),
         failing: failing(row, at + 12),
+        version: u64::try_from(row.get::<_, i64>(at + 16)).unwrap_or(0),
         events: serde_json::from_str(row.get(at + 5)).map_err(damaged)?,
         enabled: row.get(at + 6),
         disabled_reason: row.get(at + 7),

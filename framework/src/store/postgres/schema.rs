@@ -113,6 +113,9 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE attempt_bytes (host bigint PRIMARY KEY, bytes bigint NOT NULL);
     INSERT INTO attempt_bytes SELECT 0, coalesce(sum(bytes), 0) FROM attempt;
 ",
+    "
+    ALTER TABLE webhook ADD COLUMN version bigint NOT NULL DEFAULT 0;
+",
 ];
 
 /// Marks a schema as ours, and says its version.

@@ -240,8 +240,8 @@ fn json(record: &str, value: &impl serde::Serialize) -> Result<String, StoreErro
 
 fn webhook_row(webhook: &Webhook) -> Result<(&'static str, Values<'_>), StoreError> {
     let sql = "INSERT INTO webhook (id, owner, name, url, method, events, options, secrets, enabled, disabled_reason,
-               failing_since, failed_at, failures, warned, created_at, updated_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+               failing_since, failed_at, failures, warned, created_at, updated_at, version)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
     let values = values![
         webhook.id.0,
         webhook.owner.0,
@@ -259,6 +259,7 @@ fn webhook_row(webhook: &Webhook) -> Result<(&'static str, Values<'_>), StoreErr
         webhook.failing.is_some_and(|failing| failing.warned),
         webhook.created_at.0,
         webhook.updated_at.0,
+        i64::try_from(webhook.version).unwrap_or(i64::MAX),
     ];
     Ok((sql, values))
 }

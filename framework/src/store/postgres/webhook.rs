@@ -5,45 +5,79 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::change::changed;
+use super::change::{accept_task, changed};
+use super::policy::{key_policy, set_key_policy};
 use super::read::{self, webhook_columns};
 use super::session::{Failure, Session};
-use super::write::text;
+use super::write::{self, Events, text};
 use super::{Kind, PostgresStore};
+use crate::store::record::webhook_key;
 use crate::store::{
-    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, Sealed, SealingStore, StoreError, Timestamp, Webhook,
-    WebhookId, WebhookStore,
+    Acceptance, AcceptedTask, Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, SealingStore, StoreError,
+    Timestamp, Webhook, WebhookId, WebhookStore,
 };
 
 impl WebhookStore for PostgresStore {
     fn add_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Receipt<Webhook> {
-        self.change(Kind::OWN, async move |session: &Session| {
+        self.change(Kind::POLICIES, async move |session: &Session| {
             let added = add(session, &webhook, now).await?;
-            added.ok_or_else(|| Failure::broken("an insert gave no row"))
+            let added = added.ok_or_else(|| Failure::broken("an insert gave no row"))?;
+            follow(session, &added, now).await?;
+            Ok(added)
         })
     }
 
     fn change_webhook(
         &self,
         id: WebhookId,
-        seen: Sealed,
+        seen: u64,
         webhook: NewWebhook,
         now: Timestamp,
     ) -> Receipt<Option<Webhook>> {
-        self.change(Kind::OWN, async move |session: &Session| change(session, id, &seen, &webhook, now).await)
+        self.change(Kind::POLICIES, async move |session: &Session| {
+            let changed = change(session, id, seen, &webhook, now).await?;
+            if let Some(webhook) = &changed {
+                follow(session, webhook, now).await?;
+            }
+            Ok(changed)
+        })
     }
 
     fn set_webhook_enabled(
         &self,
         id: WebhookId,
+        seen: Option<u64>,
         enabled: bool,
         reason: Option<String>,
         now: Timestamp,
     ) -> Receipt<bool> {
         self.change(Kind::OWN, async move |session: &Session| {
-            let sql = "UPDATE webhook SET enabled = $2, disabled_reason = $3, updated_at = $4, failing_since = NULL,
-                       failed_at = NULL, failures = 0, warned = false WHERE id = $1";
-            changed(session, sql, &[&id.0, &enabled, &reason.as_deref().map(text), &now.0]).await
+            let sql = "UPDATE webhook SET disabled_reason = CASE WHEN $2 THEN NULL WHEN enabled THEN $3
+                       ELSE disabled_reason END, enabled = $2, updated_at = $4, version = version + 1,
+                       failing_since = NULL, failed_at = NULL, failures = 0, warned = false
+                       WHERE id = $1 AND ($5::bigint IS NULL OR version = $5)";
+            let reason = reason.as_deref().map(text);
+            changed(session, sql, &[&id.0, &enabled, &reason, &now.0, &seen.map(number)]).await
+        })
+    }
+
+    fn disable_webhook(
+        &self,
+        id: WebhookId,
+        reason: String,
+        told: Acceptance,
+        now: Timestamp,
+    ) -> Receipt<Option<Vec<AcceptedTask>>> {
+        let host = self.host;
+        let kind = Kind { holds: told.tasks.iter().any(write::is_held), ..Kind::WORK };
+        self.change(kind, async move |session: &Session| {
+            let sql =
+                "UPDATE webhook SET enabled = false, disabled_reason = $2, updated_at = $3, version = version + 1,
+                       failing_since = NULL, failed_at = NULL, failures = 0, warned = false WHERE id = $1 AND enabled";
+            if !changed(session, sql, &[&id.0, &text(&reason), &now.0]).await? {
+                return Ok(None);
+            }
+            accept(session, host, &told).await.map(Some)
         })
     }
 
@@ -74,11 +108,13 @@ impl WebhookStore for PostgresStore {
         })
     }
 
-    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
+    fn remove_webhook(&self, id: WebhookId, seen: Option<u64>, now: Timestamp) -> Receipt<bool> {
         self.change(Kind::WORK, async move |session: &Session| {
-            if !changed(session, "DELETE FROM webhook WHERE id = $1", &[&id.0]).await? {
+            let sql = "DELETE FROM webhook WHERE id = $1 AND ($2::bigint IS NULL OR version = $2)";
+            if !changed(session, sql, &[&id.0, &seen.map(number)]).await? {
                 return Ok(false);
             }
+            set_key_policy(session, &webhook_key(id), None, now).await?;
             end_tasks(session, id, "webhook removed", now).await?;
             Ok(true)
         })
@@ -127,7 +163,7 @@ impl SealingStore for PostgresStore {
         self.change(Kind::OWN, async move |session: &Session| {
             let mut count = 0;
             for (id, seen, sealed) in &resealed.webhooks {
-                let sql = "UPDATE webhook SET secrets = $2 WHERE id = $1 AND secrets = $3";
+                let sql = "UPDATE webhook SET secrets = $2, version = version + 1 WHERE id = $1 AND secrets = $3";
                 count += session.execute(sql, &[&id.0, &sealed.0, &seen.0]).await?;
             }
             for (seen, sealed) in &resealed.plugin_values {
@@ -163,23 +199,47 @@ async fn add(session: &Session, webhook: &NewWebhook, now: Timestamp) -> Result<
     first(session, sql, &[&owner.0, &name, &url, &method, &events, &options, &secrets.0, &now.0]).await
 }
 
+/// Takes what tells of a webhook.
+async fn accept(session: &Session, host: i64, told: &Acceptance) -> Result<Vec<AcceptedTask>, Failure> {
+    let mut events = Events::default();
+    told.events.iter().for_each(|event| events.push(event));
+    session.query(write::ACCEPT_EVENTS, &events.columns()).await?;
+    let mut accepted = Vec::with_capacity(told.tasks.len());
+    for task in &told.tasks {
+        accepted.push(accept_task(session, host, task).await?);
+    }
+    Ok(accepted)
+}
+
+/// Lets the policy of a webhook's key follow its record.
+async fn follow(session: &Session, webhook: &Webhook, now: Timestamp) -> Result<(), Failure> {
+    let key = webhook_key(webhook.id);
+    let stored = key_policy(session, &key).await?.unwrap_or_default();
+    set_key_policy(session, &key, webhook.policy(&stored).as_ref(), now).await
+}
+
+/// Returns a version as it is stored.
+fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
 async fn change(
     session: &Session,
     id: WebhookId,
-    seen: &Sealed,
+    seen: u64,
     webhook: &NewWebhook,
     now: Timestamp,
 ) -> Result<Option<Webhook>, Failure> {
     let sql = concat!(
         "UPDATE webhook SET owner = $3, name = $4, url = $5, method = $6, events = $7, options = $8, secrets = $9,
-         updated_at = $10 WHERE id = $1 AND secrets = $2 RETURNING ",
+         updated_at = $10, version = version + 1 WHERE id = $1 AND version = $2 RETURNING ",
         webhook_columns!("webhook")
     );
     let NewWebhook { owner, name, url, method, events, options, secrets } = webhook;
     let (name, url, method) = (text(name), text(url), text(method));
     let (events, options) = (json(events)?, json(options)?);
     let values: &[&(dyn ToSql + Sync)] =
-        &[&id.0, &seen.0, &owner.0, &name, &url, &method, &events, &options, &secrets.0, &now.0];
+        &[&id.0, &number(seen), &owner.0, &name, &url, &method, &events, &options, &secrets.0, &now.0];
     first(session, sql, values).await
 }
 

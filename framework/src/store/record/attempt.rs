@@ -140,6 +140,7 @@ pub struct Attempt {
     pub exchanges: Vec<HttpExchange>,
 }
 
+#[cfg(test)]
 impl Attempt {
     /// Returns an attempt that has ended like this, of which nothing else is known.
     pub(crate) fn of(result: AttemptResult) -> Self {
@@ -157,7 +158,9 @@ impl Attempt {
             ..Self::default()
         }
     }
+}
 
+impl Attempt {
     /// Returns how long after its time it began, in milliseconds; `None` for one of an earlier version.
     #[must_use]
     pub fn lag_ms(&self) -> Option<i64> {
@@ -176,9 +179,6 @@ impl Attempt {
         self.outcome.as_deref().is_some_and(|outcome| outcome != "ok")
     }
 
-    /// Returns the exchange with the receiver: the last one.
-    #[must_use]
-    pub fn delivery(&self) -> Option<&HttpExchange> {
     /// Returns whether what it sent is known to the last byte, so that it can be sent again: it is the body of the event, or
     /// was kept.
     #[must_use]
@@ -187,6 +187,9 @@ impl Attempt {
         sent.is_some_and(|exchange| exchange.body.is_event || exchange.body.whole().is_some())
     }
 
+    /// Returns the exchange with the receiver: the last one.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&HttpExchange> {
         self.exchanges.last()
     }
 }

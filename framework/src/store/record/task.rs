@@ -144,6 +144,11 @@ impl NewTask {
         }
     }
 
+    /// Whether it is begun by whoever accepts it, in his time, and not by the scheduler.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.mode == Some(AttemptMode::Immediate)
+    }
+
     /// Returns a task as [`NewTask::replay_of`] does, for a bulk operation.
     #[must_use]
     pub fn bulk_replay_of(task: &Task, now: Timestamp) -> Self {
@@ -304,7 +309,9 @@ impl Task {
     #[must_use]
     pub fn attempt_mode(&self) -> AttemptMode {
         let replay = self.replay_of.map(|_| AttemptMode::Replay);
-        self.mode.or(replay).unwrap_or_default()
+        // What is tried again after an immediate delivery is tried in the background.
+        let own = self.mode.filter(|mode| *mode != AttemptMode::Immediate || self.attempts <= 1);
+        own.or(replay).unwrap_or_default()
     }
 
     /// Returns whether somebody tries something out: a replay or a test. Its failure counts for nothing, and it is made

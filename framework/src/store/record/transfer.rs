@@ -92,6 +92,8 @@ impl std::fmt::Debug for PluginValue {
 #[serde(remote = "Webhook")]
 struct WebhookFields {
     id: WebhookId,
+    #[serde(default)]
+    version: u64,
     owner: OwnerId,
     #[serde(default)]
     name: String,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::wire;
-use super::{OwnerId, PluginValue, Rate, Timestamp, WebhookId};
+use super::{KeyPolicy, OwnerId, PluginValue, Rate, Timestamp, WebhookId};
 
 /// A webhook that is to be added, or what an existing one becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct NewWebhook {
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
+    /// Grows with every change of what somebody has set, so that two who change it at once are told apart.
+    pub version: u64,
     /// Owner whose events it gets; 0 gets everybody's.
     pub owner: OwnerId,
     /// What people call it; may be empty.
@@ -65,6 +67,22 @@ impl Webhook {
     pub fn title(&self) -> &str {
         if self.name.is_empty() { &self.url } else { &self.name }
     }
+
+    /// Returns the policy of the key of its deliveries: its own cap and rate, and of the one that is `stored` the pause,
+    /// which is set by hand. `None` when that says nothing.
+    pub(crate) fn policy(&self, stored: &KeyPolicy) -> Option<KeyPolicy> {
+        let WebhookOptions { cap, rate, .. } = self.options;
+        Some(KeyPolicy { cap, rate, paused: stored.paused }).filter(|policy| !policy.is_empty())
+    }
+}
+
+/// Start of the key of the deliveries to a webhook; its id follows, and then, where deliveries about one subject wait for one
+/// another, a colon and the subject.
+pub(crate) const WEBHOOK_KEY: &str = "webhook:";
+
+/// Returns the key of the deliveries to a webhook.
+pub(crate) fn webhook_key(id: WebhookId) -> String {
+    format!("{WEBHOOK_KEY}{id}")
 }
 
 /// Failures of a webhook without a success between them.
@@ -94,6 +112,18 @@ pub struct WebhookOptions {
     /// The time for one immediate delivery; 1 s to 10 s.
     #[serde(rename = "immediate_timeout_ms", with = "wire::optional_ms")]
     pub immediate_timeout: Option<Duration>,
+    /// The time for the lookup of the receiver's name; 1 s to 60 s, as for the phases below.
+    #[serde(rename = "dns_timeout_ms", with = "wire::optional_ms")]
+    pub dns_timeout: Option<Duration>,
+    /// The time for the connection.
+    #[serde(rename = "connect_timeout_ms", with = "wire::optional_ms")]
+    pub connect_timeout: Option<Duration>,
+    /// The time for the TLS handshake.
+    #[serde(rename = "tls_timeout_ms", with = "wire::optional_ms")]
+    pub tls_timeout: Option<Duration>,
+    /// The time from the connection to the head of the answer.
+    #[serde(rename = "first_byte_timeout_ms", with = "wire::optional_ms")]
+    pub first_byte_timeout: Option<Duration>,
     /// Wait before each attempt, the first included; 1 to 20 entries, at most 7 days in all.
     #[serde(rename = "schedule_ms", with = "wire::optional_list_of_ms")]
     pub schedule: Option<Vec<Duration>>,
@@ -112,18 +142,6 @@ pub struct WebhookOptions {
     /// What is around the event's properties in the body.
     pub envelope: Envelope,
 }
-    /// The time for the lookup of the receiver's name; 1 s to 60 s, as for the phases below.
-    #[serde(rename = "dns_timeout_ms", with = "wire::optional_ms")]
-    pub dns_timeout: Option<Duration>,
-    /// The time for the connection.
-    #[serde(rename = "connect_timeout_ms", with = "wire::optional_ms")]
-    pub connect_timeout: Option<Duration>,
-    /// The time for the TLS handshake.
-    #[serde(rename = "tls_timeout_ms", with = "wire::optional_ms")]
-    pub tls_timeout: Option<Duration>,
-    /// The time from the connection to the head of the answer.
-    #[serde(rename = "first_byte_timeout_ms", with = "wire::optional_ms")]
-    pub first_byte_timeout: Option<Duration>,
 
 impl Default for WebhookOptions {
     fn default() -> Self {
@@ -132,6 +150,10 @@ impl Default for WebhookOptions {
             then_queue: true,
             timeout: None,
             immediate_timeout: None,
+            dns_timeout: None,
+            connect_timeout: None,
+            tls_timeout: None,
+            first_byte_timeout: None,
             schedule: None,
             cap: None,
             rate: None,
@@ -150,10 +172,6 @@ impl Default for WebhookOptions {
 pub enum Order {
     /// None: a delivery that fails is overtaken.
     #[default]
-            dns_timeout: None,
-            connect_timeout: None,
-            tls_timeout: None,
-            first_byte_timeout: None,
     None,
     /// Those to the webhook: one after the other, as they were announced.
     Webhook,

@@ -84,7 +84,7 @@ fn other() -> NewTask {
 fn fill(store: &dyn Store) {
     store.add_webhook(webhook(62, "https://example.com/hook"), Timestamp(900)).wait().unwrap();
     store.add_webhook(webhook(0, "https://example.com/all"), Timestamp(901)).wait().unwrap();
-    store.set_webhook_enabled(WebhookId(2), false, Some("gone".into()), Timestamp(902)).wait().unwrap();
+    store.set_webhook_enabled(WebhookId(2), None, false, Some("gone".into()), Timestamp(902)).wait().unwrap();
     store.webhook_failed(WebhookId(1), Timestamp(903)).wait().unwrap();
     store.set_sealing_key(None, "0011223344556677".into()).wait().unwrap();
     let tasks = vec![
@@ -239,6 +239,7 @@ fn check_kept(store: &SqliteStore, version: i64) {
     let seen: Vec<_> =
         attempts.iter().map(|one| (one.event_name.as_deref(), one.owner, one.queued_at, one.status)).collect();
     assert_eq!(seen, [(Some("booking_added"), Some(OwnerId(62)), Some(Timestamp(1_000)), Some(503))]);
+    assert_eq!(webhooks.iter().map(|webhook| webhook.version).collect::<Vec<_>>(), [0, u64::from(version >= 10)]);
     if version >= 9 {
         assert_eq!(attempts[0].exchanges[0].response.as_deref(), Some("so it is"));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
-use super::read::all;
+use super::read::{all, one};
 use super::write::execute;
 use super::{SqliteStore, Sync};
 use crate::store::{KeyCounts, KeyPolicy, PolicyStore, Rate, Receipt, StoreError, Timestamp};
@@ -27,6 +27,12 @@ impl PolicyStore for SqliteStore {
 fn key_policies(connection: &Connection) -> Result<Vec<(String, KeyPolicy)>, StoreError> {
     let sql = "SELECT key, cap, starts, per_ms, paused FROM key_policy ORDER BY key";
     all(connection, sql, [], |row| Ok((row.get(0)?, read_policy(row)?)))
+}
+
+/// Returns the policy of one key.
+pub(super) fn key_policy(connection: &Connection, key: &str) -> Result<Option<KeyPolicy>, StoreError> {
+    let sql = "SELECT key, cap, starts, per_ms, paused FROM key_policy WHERE key = ?";
+    one(connection, sql, params![key], read_policy)
 }
 
 pub(super) fn read_policy(row: &Row<'_>) -> rusqlite::Result<KeyPolicy> {

@@ -25,7 +25,7 @@ const HEAD: &str =
 pub(super) const EVENT: &str = "SELECT id, name, owner, task, cause, depth, body, at, channel FROM event";
 pub(super) const WEBHOOK_COLUMNS: &str =
     "id, owner, url, method, secrets, events, enabled, disabled_reason, created_at, updated_at, name, options,
-     failing_since, failed_at, failures, warned";
+     failing_since, failed_at, failures, warned, version";
 
 pub(super) fn all<V>(
     connection: &Connection,
@@ -304,6 +304,7 @@ pub(super) fn read_webhook(row: &Row<'_>) -> rusqlite::Result<Result<Webhook, St
         enabled: row.get(6)?,
         disabled_reason: row.get(7)?,
         failing: read_failing(row, 12)?,
+        version: u64::try_from(row.get::<_, i64>(16)?).unwrap_or(0),
         created_at: Timestamp(row.get(8)?),
         updated_at: Timestamp(row.get(9)?),
     }))

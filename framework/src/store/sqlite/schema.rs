@@ -148,6 +148,9 @@ const MIGRATIONS: &[&str] = &[
     CREATE TRIGGER attempt_removed AFTER DELETE ON attempt
         BEGIN UPDATE attempt_bytes SET bytes = bytes - old.bytes; END;
 ",
+    "
+    ALTER TABLE webhook ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.

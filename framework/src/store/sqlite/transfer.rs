@@ -136,8 +136,8 @@ fn set_last_ids(connection: &Connection, ids: LastIds) -> Result<(), StoreError>
 
 fn insert_webhook(connection: &Connection, webhook: &Webhook) -> Result<(), StoreError> {
     let sql = "INSERT INTO webhook (id, owner, name, url, method, events, options, secrets, enabled, disabled_reason,
-               failing_since, failed_at, failures, warned, created_at, updated_at)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+               failing_since, failed_at, failures, warned, created_at, updated_at, version)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let values = params![
         webhook.id.0,
         webhook.owner.0,
@@ -155,6 +155,7 @@ fn insert_webhook(connection: &Connection, webhook: &Webhook) -> Result<(), Stor
         webhook.failing.is_some_and(|failing| failing.warned),
         webhook.created_at.0,
         webhook.updated_at.0,
+        i64::try_from(webhook.version).unwrap_or(i64::MAX),
     ];
     execute(connection, sql, values)
 }

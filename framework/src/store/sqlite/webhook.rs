@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::policy::{key_policy, set_key_policy};
 use super::read::{self, all, one, read_failing, read_webhook};
 use super::transfer::read_plugin_value;
-use super::write::execute;
+use super::write::{accept, execute};
 use super::{SqliteStore, Sync};
+use crate::store::record::webhook_key;
 use crate::store::{
-    Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, Sealed, SealingStore, StoreError, Timestamp, Webhook,
-    WebhookId, WebhookStore,
+    Acceptance, AcceptedTask, Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, SealingStore, StoreError,
+    Timestamp, Webhook, WebhookId, WebhookStore,
 };
 
 impl WebhookStore for SqliteStore {
@@ -21,24 +23,43 @@ impl WebhookStore for SqliteStore {
     fn change_webhook(
         &self,
         id: WebhookId,
-        seen: Sealed,
+        seen: u64,
         webhook: NewWebhook,
         now: Timestamp,
     ) -> Receipt<Option<Webhook>> {
-        self.change_webhooks(move |connection| change(connection, id, &seen, &webhook, now))
+        self.change_webhooks(move |connection| change(connection, id, seen, &webhook, now))
     }
 
     fn set_webhook_enabled(
         &self,
         id: WebhookId,
+        seen: Option<u64>,
         enabled: bool,
         reason: Option<String>,
         now: Timestamp,
     ) -> Receipt<bool> {
         self.change_webhooks(move |connection| {
-            let sql = "UPDATE webhook SET enabled = ?, disabled_reason = ?, updated_at = ?, failing_since = NULL,
-                       failed_at = NULL, failures = 0, warned = 0 WHERE id = ?";
-            Ok(execute(connection, sql, params![enabled, reason, now.0, id.0])? > 0)
+            let sql = "UPDATE webhook SET disabled_reason = CASE WHEN ?1 THEN NULL WHEN enabled THEN ?2 ELSE disabled_reason END,
+                       enabled = ?1, updated_at = ?3, version = version + 1, failing_since = NULL, failed_at = NULL,
+                       failures = 0, warned = 0 WHERE id = ?4 AND (?5 IS NULL OR version = ?5)";
+            Ok(execute(connection, sql, params![enabled, reason, now.0, id.0, seen.map(number)])? > 0)
+        })
+    }
+
+    fn disable_webhook(
+        &self,
+        id: WebhookId,
+        reason: String,
+        told: Acceptance,
+        now: Timestamp,
+    ) -> Receipt<Option<Vec<AcceptedTask>>> {
+        self.change_webhooks(move |connection| {
+            let sql = "UPDATE webhook SET enabled = 0, disabled_reason = ?, updated_at = ?, version = version + 1,
+                       failing_since = NULL, failed_at = NULL, failures = 0, warned = 0 WHERE id = ? AND enabled";
+            if execute(connection, sql, params![reason, now.0, id.0])? == 0 {
+                return Ok(None);
+            }
+            accept(connection, &told).map(Some)
         })
     }
 
@@ -68,11 +89,13 @@ impl WebhookStore for SqliteStore {
         })
     }
 
-    fn remove_webhook(&self, id: WebhookId, now: Timestamp) -> Receipt<bool> {
+    fn remove_webhook(&self, id: WebhookId, seen: Option<u64>, now: Timestamp) -> Receipt<bool> {
         self.change_webhooks(move |connection| {
-            if execute(connection, "DELETE FROM webhook WHERE id = ?", params![id.0])? == 0 {
+            let sql = "DELETE FROM webhook WHERE id = ?1 AND (?2 IS NULL OR version = ?2)";
+            if execute(connection, sql, params![id.0, seen.map(number)])? == 0 {
                 return Ok(false);
             }
+            set_key_policy(connection, &webhook_key(id), None, now)?;
             end_tasks(connection, id, "webhook removed", now)?;
             Ok(true)
         })
@@ -116,7 +139,7 @@ impl SealingStore for SqliteStore {
         self.change_webhooks(move |connection| {
             let mut count = 0;
             for (id, seen, sealed) in &resealed.webhooks {
-                let sql = "UPDATE webhook SET secrets = ? WHERE id = ? AND secrets = ?";
+                let sql = "UPDATE webhook SET secrets = ?, version = version + 1 WHERE id = ? AND secrets = ?";
                 count += execute(connection, sql, params![sealed.0, id.0, seen.0])?;
             }
             for (seen, sealed) in &resealed.plugin_values {
@@ -146,25 +169,41 @@ fn add(connection: &Connection, webhook: &NewWebhook, now: Timestamp) -> Result<
     );
     let (events, options) = (json(events)?, json(options)?);
     let values = params![owner.0, name, url, method, events, options, secrets.0, now.0, now.0];
-    one(connection, &sql, values, read_webhook)?.unwrap_or_else(|| Err(missing()))
+    let webhook = one(connection, &sql, values, read_webhook)?.unwrap_or_else(|| Err(missing()))?;
+    follow(connection, &webhook, now)?;
+    Ok(webhook)
+}
+
+/// Lets the policy of a webhook's key follow its record.
+fn follow(connection: &Connection, webhook: &Webhook, now: Timestamp) -> Result<(), StoreError> {
+    let key = webhook_key(webhook.id);
+    let stored = key_policy(connection, &key)?.unwrap_or_default();
+    set_key_policy(connection, &key, webhook.policy(&stored).as_ref(), now)
+}
+
+/// Returns a version as it is stored.
+fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
 }
 
 fn change(
     connection: &Connection,
     id: WebhookId,
-    seen: &Sealed,
+    seen: u64,
     webhook: &NewWebhook,
     now: Timestamp,
 ) -> Result<Option<Webhook>, StoreError> {
     let NewWebhook { owner, name, url, method, events, options, secrets } = webhook;
     let sql = format!(
         "UPDATE webhook SET owner = ?, name = ?, url = ?, method = ?, events = ?, options = ?, secrets = ?,
-         updated_at = ? WHERE id = ? AND secrets = ? RETURNING {}",
+         updated_at = ?, version = version + 1 WHERE id = ? AND version = ? RETURNING {}",
         read::WEBHOOK_COLUMNS
     );
     let (events, options) = (json(events)?, json(options)?);
-    let values = params![owner.0, name, url, method, events, options, secrets.0, now.0, id.0, seen.0];
-    one(connection, &sql, values, read_webhook)?.transpose()
+    let values = params![owner.0, name, url, method, events, options, secrets.0, now.0, id.0, number(seen)];
+    let changed = one(connection, &sql, values, read_webhook)?.transpose()?;
+    changed.iter().try_for_each(|webhook| follow(connection, webhook, now))?;
+    Ok(changed)
 }
 
 fn end_tasks(connection: &Connection, id: WebhookId, reason: &str, now: Timestamp) -> Result<u64, StoreError> {

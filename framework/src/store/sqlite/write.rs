@@ -182,7 +182,8 @@ pub(super) fn unhold(connection: &Connection, tasks: &[TaskId]) -> Result<(), St
 pub(super) fn unhold_all(connection: &Connection) -> Result<(), StoreError> {
     execute(
         connection,
-        "UPDATE task INDEXED BY task_held SET holder = NULL WHERE holder IS NOT NULL AND state IN (0, 2)",
+        "UPDATE task INDEXED BY task_held SET holder = NULL, mode = nullif(mode, 'immediate')
+         WHERE holder IS NOT NULL AND state IN (0, 2)",
         [],
     )
     .map(drop)
@@ -300,7 +301,9 @@ pub(super) fn recover(connection: &Connection, now: Timestamp, crash_limit: u32)
     let sql = "UPDATE task SET state = 0, crashes = crashes + 1, holder = NULL, updated_at = ?
                WHERE state = 1";
     let ready = execute(connection, sql, params![now.0])?;
-    execute(connection, "UPDATE task SET holder = NULL WHERE holder IS NOT NULL", [])?;
+    // What was to be delivered at once is delivered in the background now.
+    let sql = "UPDATE task SET holder = NULL, mode = nullif(mode, 'immediate') WHERE holder IS NOT NULL";
+    execute(connection, sql, [])?;
     Ok(Recovered { ready: ready as u64, dead: dead as u64 })
 }
 

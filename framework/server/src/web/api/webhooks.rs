@@ -67,6 +67,14 @@ pub(super) fn routes() -> ApiRouter<Arc<App>> {
         )
 }
 
+/// Whose change it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    /// Only if the webhook is still of this version, the `version` that it was shown with. Otherwise 409, and nothing changes.
+    if_version: Option<u64>,
+}
+
 /// Says what is wrong with a webhook, by field where that is known.
 fn told(error: WebhookError) -> Failure {
     let said = switchboard::error::Chain(&error).to_string();
@@ -151,6 +159,7 @@ async fn show(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Res
 async fn change(
     caller: Caller<OwnChange>,
     Path(Numbered { id }): Path<Numbered>,
+    Query(Seen { if_version }): Query<Seen>,
     Json(change): Json<Change>,
 ) -> Result<Answer<Webhook>, Failure> {
     let changed = caller.run(move |call| {
@@ -160,35 +169,48 @@ async fn change(
         }
         let fields = change.fields();
         let draft = change.apply(call.host().webhooks().draft(id)?)?;
-        let webhook = call.host().webhooks().change(id, draft).map_err(told)?;
+        let webhook = call.host().webhooks().if_version(if_version).change(id, draft).map_err(told)?;
         call.changed("webhook.change", &format!("webhook {id}"), &fields)?;
         shown(call, webhook)
     });
     changed.await.map(Answer)
 }
 
-async fn remove(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>) -> Result<Done, Failure> {
+async fn remove(
+    caller: Caller<OwnChange>,
+    Path(Numbered { id }): Path<Numbered>,
+    Query(Seen { if_version }): Query<Seen>,
+) -> Result<Done, Failure> {
     let removed = caller.run(move |call| {
         let webhook = find(call, id)?;
-        call.host().webhooks().remove(webhook.id)?;
+        call.host().webhooks().if_version(if_version).remove(webhook.id).map_err(told)?;
         call.changed("webhook.remove", &format!("webhook {id}"), webhook.title())
     });
     removed.await.map(|()| Done)
 }
 
-async fn enable(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Webhook>, Failure> {
+async fn enable(
+    caller: Caller<OwnChange>,
+    Path(Numbered { id }): Path<Numbered>,
+    Query(Seen { if_version }): Query<Seen>,
+) -> Result<Answer<Webhook>, Failure> {
     let enabled = caller.run(move |call| {
-        let webhook = call.host().webhooks().enable(find(call, id)?.id)?;
+        let webhook = call.host().webhooks().if_version(if_version).enable(find(call, id)?.id).map_err(told)?;
         call.changed("webhook.enable", &format!("webhook {id}"), "")?;
         shown(call, webhook)
     });
     enabled.await.map(Answer)
 }
 
-async fn disable(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Webhook>, Failure> {
+async fn disable(
+    caller: Caller<OwnChange>,
+    Path(Numbered { id }): Path<Numbered>,
+    Query(Seen { if_version }): Query<Seen>,
+) -> Result<Answer<Webhook>, Failure> {
     let disabled = caller.run(move |call| {
         let reason = format!("disabled by {}", call.who.name);
-        let webhook = call.host().webhooks().disable(find(call, id)?.id, Some(&reason))?;
+        let webhook =
+            call.host().webhooks().if_version(if_version).disable(find(call, id)?.id, Some(&reason)).map_err(told)?;
         call.changed("webhook.disable", &format!("webhook {id}"), "")?;
         shown(call, webhook)
     });
@@ -214,6 +236,7 @@ struct Rotated {
 async fn rotate(
     caller: Caller<OwnChange>,
     Path(Numbered { id }): Path<Numbered>,
+    Query(Seen { if_version }): Query<Seen>,
     Json(rotation): Json<Rotation>,
 ) -> Result<Answer<Rotated>, Failure> {
     let keep = rotation.keep_seconds.unwrap_or(USUAL_KEEP_SECONDS);
@@ -223,7 +246,8 @@ async fn rotate(
     }
     let rotated = caller.run(move |call| {
         let id = find(call, id)?.id;
-        let secret = call.host().webhooks().rotate_secret(id, Duration::from_secs(keep)).map_err(told)?;
+        let secret =
+            call.host().webhooks().if_version(if_version).rotate_secret(id, Duration::from_secs(keep)).map_err(told)?;
         call.changed("webhook.rotate", &format!("webhook {id}"), "")?;
         Ok(Rotated { secret })
     });

@@ -16,6 +16,8 @@ use crate::web::api::answer::Failure;
 pub(super) struct Webhook {
     /// Its id.
     pub(super) id: i64,
+    /// Grows with every change; see `if_version` of the operations that make one.
+    version: u64,
     /// Owner whose events it gets; 0 gets everybody's.
     owner: i64,
     /// What people call it; may be empty.
@@ -72,6 +74,7 @@ impl From<ShownWebhook> for Webhook {
             |one: switchboard::ShownFailing| Failing { since: one.since, last: one.last, attempts: one.attempts };
         Self {
             id: webhook.id.0,
+            version: webhook.version,
             owner: webhook.owner,
             name: webhook.name,
             url: webhook.url,
@@ -112,9 +115,6 @@ struct Options {
     /// The time for one immediate delivery, in milliseconds.
     #[schemars(range(min = 1000, max = 10000))]
     immediate_timeout_ms: Option<u64>,
-    /// Wait before each attempt, the first included, in milliseconds; at most 7 days in all.
-    #[schemars(length(min = 1, max = 20))]
-    schedule_ms: Option<Vec<u64>>,
     /// The time for the lookup of the receiver's name, in milliseconds.
     #[schemars(range(min = 1000, max = 60000))]
     dns_timeout_ms: Option<u64>,
@@ -127,6 +127,9 @@ struct Options {
     /// The time from the connection to the head of the answer, in milliseconds.
     #[schemars(range(min = 1000, max = 60000))]
     first_byte_timeout_ms: Option<u64>,
+    /// Wait before each attempt, the first included, in milliseconds; at most 7 days in all.
+    #[schemars(length(min = 1, max = 20))]
+    schedule_ms: Option<Vec<u64>>,
     /// How many deliveries may be under way at once.
     #[schemars(range(min = 1, max = 64))]
     cap: Option<u32>,
