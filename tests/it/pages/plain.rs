@@ -99,7 +99,7 @@ fn everything_is_done_without_scripts() {
     browser.wait_for("The language was saved");
     browser.go("/audit");
     for action in
-        ["webhook.add", "task.bulk", "text.override", "trigger.call", "plugin.disable", "settings.mode", "user.add"]
+        ["webhook.add", "bulk.replay", "text.override", "trigger.call", "plugin.disable", "settings.mode", "user.add"]
     {
         assert!(browser.text().contains(action), "{action} is not in {}", browser.text());
     }
