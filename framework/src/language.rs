@@ -43,6 +43,7 @@ use unic_langid::LanguageIdentifier;
 use texts::Texts;
 
 pub use entries::{SetTextError, TextEntry};
+pub(crate) use overrides::read_usable;
 pub use overrides::{OverrideError, OverrideProblem};
 pub(crate) use source::read_file;
 

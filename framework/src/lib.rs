@@ -73,7 +73,7 @@ pub use schedules::{ScheduleDraft, ScheduleError, Schedules};
 pub use suspension::{ResumeError, Suspension};
 pub use switchboard::{
     DetailDependency, DetailMinicomponent, DetailSetting, OpenError, PluginDetail, PluginFolder, PluginFolderError,
-    PluginSettingError, Switchboard, SwitchboardBuilder, WorkOn,
+    PluginPackage, PluginSettingError, Switchboard, SwitchboardBuilder, WorkOn,
 };
 pub use switchboard_plugin_api::host::{CallHost, Payload, ServiceAnswer};
 pub use switchboard_plugin_api::{

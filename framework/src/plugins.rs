@@ -239,7 +239,9 @@ impl Plugins {
         activation: &dyn Activation,
     ) -> Result<Option<Loaded>, Refusal> {
         let hash = library::hash(&bytes);
-        if old.is_some_and(|old| old.generation.hash() == hash) {
+        if let Some(old) = old.filter(|old| old.generation.hash() == hash) {
+            // The texts beside it may be others than before, or those of a version that was tried in its place.
+            activation.activate(&old.minicomponents, candidate)?;
             return Ok(None);
         }
         if let Some(holder) = self.holder_of(&manifest.id, tier) {
@@ -256,7 +258,13 @@ impl Plugins {
             .map_err(|error| Refusal::Load { plugin, reason: error.to_string() })?;
         let generation = Arc::new(opened?);
         let minicomponents = minicomponents(&generation, tier);
-        activation.activate(&minicomponents, candidate)?;
+        if let Err(refusal) = activation.activate(&minicomponents, candidate) {
+            // The texts of the one that goes on come back.
+            if let Some(old) = old {
+                let _ = activation.activate(&old.minicomponents, candidate);
+            }
+            return Err(refusal);
+        }
         Ok(Some(Loaded { generation, minicomponents }))
     }
 

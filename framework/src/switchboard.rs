@@ -3,6 +3,7 @@
 mod folders;
 mod plugin_detail;
 mod plugin_folder;
+mod plugin_package;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,6 +12,7 @@ use arc_swap::ArcSwap;
 use folders::{PluginsOfHost, Watch};
 pub use plugin_detail::{DetailDependency, DetailMinicomponent, DetailSetting, PluginDetail, PluginSettingError};
 pub use plugin_folder::{PluginFolder, PluginFolderError};
+pub use plugin_package::PluginPackage;
 use switchboard_plugin_api::{AfterRun, HandlerKind, Trigger, TriggerNumber};
 use thiserror::Error;
 use tokio::runtime::Runtime;

@@ -301,3 +301,176 @@ fn settings_have_formats_and_a_password_is_never_shown() {
     let file = fs::read_to_string(site.path().join("switchboard.toml")).unwrap();
     assert!(file.contains("127.0.0.0/8") && file.contains("[plugins.dependent]"), "{file}");
 }
+
+/// Makes a folder with a library and language files, as a plugin is handed over.
+fn package(site: &Site, name: &str, library: &Path, languages: &[(&str, &str)]) -> PathBuf {
+    let folder = site.path().join("elsewhere").join(name);
+    fs::create_dir_all(folder.join("languages")).unwrap();
+    fs::copy(library, folder.join(library.file_name().unwrap())).unwrap();
+    for (language, text) in languages {
+        fs::write(folder.join("languages").join(format!("{language}.ftl")), text).unwrap();
+    }
+    folder
+}
+
+/// Returns every path below a folder, and the content of files, so that two looks can be compared.
+fn everything_in(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        found.extend(everything_in(&path));
+        found.push((path.clone(), fs::read(&path).ok()));
+    }
+    found.sort();
+    found
+}
+
+fn greeting_in(site: &Site, language: &str) -> Value {
+    site.json(&["trigger", "06000", "hello", "--lang", language])["last"]["text"].clone()
+}
+
+#[test]
+fn a_folder_with_language_files_is_installed_upgraded_rolled_back_and_removed_with_them() {
+    for serve in [false, true] {
+        let site = Site::new();
+        let _serving = serve.then(|| site.serve());
+        let first = package(&site, "first", library("hello"), &[("pl-PL", "greeting = Witaj { $name }!")]);
+        let installed = site.json(&["plugin", "install", text(&first)]);
+        let own = site.plugins().join("hello");
+        assert_eq!(installed["file"], json!(own.join(library("hello").file_name().unwrap())));
+        assert_eq!(greeting_in(&site, "pl-PL"), "Witaj World!");
+        let before = everything_in(&site.plugins());
+
+        let newer = with_version(&site, "hello", "0.2.0");
+        let second = package(
+            &site,
+            "second",
+            &newer,
+            &[("pl-PL", "greeting = Hej { $name }!"), ("cs-CZ", "greeting = Ahoj { $name }!")],
+        );
+        assert_eq!(site.json(&["plugin", "upgrade", "hello", text(&second)])["version"], "0.2.0");
+        assert_eq!(
+            (greeting_in(&site, "pl-PL"), greeting_in(&site, "cs-CZ")),
+            (json!("Hej World!"), json!("Ahoj World!"))
+        );
+        assert_eq!(site.json(&["plugin", "rollback", "hello"])["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            (greeting_in(&site, "pl-PL"), greeting_in(&site, "cs-CZ")),
+            (json!("Witaj World!"), json!("Hello World!"))
+        );
+        let now = everything_in(&site.plugins());
+        assert!(before.iter().all(|one| now.contains(one)), "what was there is there again");
+
+        // The same library with other texts is another version as well.
+        let third = package(&site, "third", library("hello"), &[("pl-PL", "greeting = Dzien dobry { $name }!")]);
+        let _ = site.run(&["plugin", "upgrade", "hello", text(&third)]).ok();
+        assert_eq!(greeting_in(&site, "pl-PL"), "Dzien dobry World!");
+
+        let _ = site.run(&["plugin", "remove", "hello"]).ok();
+        assert_eq!(everything_in(&site.plugins()), [], "nothing of it stays");
+    }
+}
+
+#[test]
+fn an_installation_that_fails_leaves_everything_as_it_was() {
+    for serve in [false, true] {
+        let site = Site::with(&["hello"]);
+        site.settings("[plugins.dependent]\ntoken = \"kept\"\n");
+        let _serving = serve.then(|| site.serve());
+        let folder = package(&site, "refused", library("fixture_dependent"), &[("pl-PL", "setting-limit = Naraz")]);
+        let before = everything_in(&site.plugins());
+        let settings = fs::read_to_string(site.path().join("switchboard.toml")).unwrap();
+        let set = ["--set", "start=refuse", "--set", "token=other", "--set", "limit=3"];
+        let refused = site.run(&[&["plugin", "install", text(&folder)][..], &set].concat());
+        refused.refused(1, &["it was not installed", "it was told to refuse"]);
+        assert_eq!(everything_in(&site.plugins()), before);
+        let values = |text: &str| text.lines().filter(|line| line.contains('=')).map(str::to_owned).collect::<Vec<_>>();
+        let after = fs::read_to_string(site.path().join("switchboard.toml")).unwrap();
+        assert_eq!(values(&after), values(&settings));
+        assert!(!site.json(&["language", "list"]).to_string().contains("pl-PL"));
+    }
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_library_texts_and_version_before_as_they_were() {
+    for serve in [false, true] {
+        let site = Site::with(&["hello"]);
+        let first = package(&site, "first", library("fixture_dependent"), &[("pl-PL", "setting-limit = Naraz")]);
+        let _ = site.run(&["plugin", "install", text(&first), "--set", "token=x"]).ok();
+        let _serving = serve.then(|| site.serve());
+        let limit = || site.json(&["plugin", "show", "dependent", "--lang", "pl-PL"])["settings"][2]["title"].clone();
+        assert_eq!(limit(), "Naraz");
+        let before = everything_in(&site.plugins());
+        let _ = site.run(&["plugin", "set", "dependent", "start=refuse"]).ok();
+        let newer = with_version(&site, "fixture_dependent", "0.2.0");
+        let second = package(
+            &site,
+            "second",
+            &newer,
+            &[("pl-PL", "setting-limit = Inaczej"), ("cs-CZ", "setting-limit = Jinak")],
+        );
+        site.run(&["plugin", "upgrade", "dependent", text(&second)]).refused(1, &["0.1.0 goes on", "told to refuse"]);
+        let _ = site.run(&["plugin", "set", "dependent", "--unset", "start"]).ok();
+        assert_eq!(everything_in(&site.plugins()), before);
+        assert_eq!(limit(), "Naraz");
+        check_state(&site, "dependent", "active", "");
+    }
+}
+
+#[test]
+fn an_upgrade_that_would_wait_for_another_plugin_is_undone() {
+    let site = Site::with(&["hello"]);
+    let _ = site.run(&["plugin", "install", text(library("fixture_dependent")), "--set", "token=x"]).ok();
+    // In a library of another version it needs a version of `hello` that is not there.
+    let newer = with_version(&site, "fixture_dependent", "0.2.0");
+    let mut bytes = fs::read(&newer).unwrap();
+    let at = bytes.windows(4).position(|window| window == b"^0.1").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"^9.9");
+    fs::write(&newer, bytes).unwrap();
+    let _serving = site.serve();
+    let refused = site.run(&["plugin", "upgrade", "dependent", text(&newer)]);
+    refused.refused(1, &["0.1.0 goes on", "needs plugin `hello` ^9.9"]);
+    check_state(&site, "dependent", "active", "");
+}
+
+#[test]
+fn what_is_no_package_is_refused_and_says_why() {
+    let site = Site::with(&["hello"]);
+    let empty = site.path().join("empty");
+    fs::create_dir_all(&empty).unwrap();
+    site.run(&["plugin", "install", text(&empty)]).refused(2, &["empty", "exactly one library"]);
+    let rival = package(&site, "rival", library("fixture_rival"), &[("no code!", "a = b")]);
+    site.run(&["plugin", "install", text(&rival)]).refused(2, &["languages/no code!.ftl", "not a language code"]);
+    fs::remove_dir_all(rival.join("languages")).unwrap();
+    std::os::unix::fs::symlink("/etc", rival.join("languages")).unwrap();
+    site.run(&["plugin", "install", text(&rival)]).refused(2, &["languages", "symbolic link"]);
+    fs::copy(library("hello"), rival.join("other.so")).unwrap();
+    site.run(&["plugin", "install", text(&rival)]).refused(2, &["exactly one library"]);
+    let newer = with_version(&site, "hello", "0.2.0");
+    let folder = package(&site, "hello", &newer, &[("pl-PL", "greeting = Hej { $name }!")]);
+    site.run(&["plugin", "upgrade", "hello", text(&folder)]).refused(2, &["without a folder for its language files"]);
+    assert_eq!(everything_in(&site.path().join("cache/incoming")), []);
+}
+
+#[test]
+fn no_marker_stays_that_would_disable_what_comes_later() {
+    let site = Site::with(&["hello"]);
+    let overrides = site.path().join("overrides");
+    fs::create_dir(&overrides).unwrap();
+    let file = overrides.join(library("hello").file_name().unwrap());
+    fs::copy(library("hello"), &file).unwrap();
+    let _ = site.run(&["plugin", "disable", "hello"]).ok();
+    assert!(overrides.join("hello.disabled").exists() && site.plugins().join("hello.disabled").exists());
+    let _ = site.run(&["plugin", "remove", "hello"]).ok();
+    assert_eq!(everything_in(&site.plugins()), []);
+    check_state(&site, "hello", "disabled", "overrides");
+    let _ = site.run(&["plugin", "remove", "hello"]).ok();
+    assert_eq!(everything_in(&overrides), []);
+    // One that was taken away by hand has left its marker.
+    site.install("hello");
+    fs::copy(library("hello"), &file).unwrap();
+    let _ = site.run(&["plugin", "disable", "hello"]).ok();
+    fs::remove_file(&file).unwrap();
+    let _ = site.run(&["plugin", "remove", "hello"]).ok();
+    assert_eq!(everything_in(&overrides), []);
+}

@@ -218,8 +218,13 @@ const TRIAL_CHECKS: [&str; 3] = ["D1", "D3", "F1"];
 
 /// Uses a library in processes of their own, and says what in it would end or hang a host. What a host finds by itself when
 /// it loads the library is left to it.
-pub(crate) fn trial(library: &[u8], settings: BTreeMap<String, String>) -> Result<Option<String>> {
+pub(crate) fn trial(
+    library: &[u8],
+    settings: BTreeMap<String, String>,
+    languages: Option<PathBuf>,
+) -> Result<Option<String>> {
     let mut workshop = process::Workshop::new(library, TRIAL).context("no folder can be made for the check")?;
+    workshop.languages = languages.map(|folder| folder.canonicalize()).transpose()?;
     workshop.given.settings = settings;
     for check in check::catalogue().filter(|check| TRIAL_CHECKS.contains(&check.id)) {
         let outcome = workshop.perform(check)?;

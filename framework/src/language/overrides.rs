@@ -115,6 +115,12 @@ fn read(path: &Path) -> Result<(LanguageIdentifier, Source, Vec<Problem>), Overr
     source::read(&language, &ftl).map_err(|source| OverrideProblem::File { path: path.to_owned(), source })
 }
 
+/// Reads the text of a language file that can be used as a whole; entries in it may still be wrong.
+pub(crate) fn read_usable(path: &Path) -> Result<String, OverrideProblem> {
+    read(path)?;
+    source::read_file(path).map_err(|source| OverrideProblem::Read { path: path.to_owned(), source })
+}
+
 /// Returns the paths in `folder`, sorted; none when it does not exist.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, OverrideError> {
     let error = |source| OverrideError::Folder { folder: folder.to_owned(), source };

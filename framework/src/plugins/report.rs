@@ -95,6 +95,9 @@ pub enum Refusal {
     /// The file is no library, or no file.
     #[error("not a plugin library: {0}")]
     NotALibrary(&'static str),
+    /// The folder that is to be installed does not hold what a plugin is.
+    #[error("the folder cannot be installed: {0}")]
+    Folder(String),
     /// The file is too large to be read.
     #[error("larger than 256 MiB ({bytes} bytes): strip the library")]
     TooLarge {
@@ -244,7 +247,7 @@ impl Refusal {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-    pub(super) fn unreadable(error: io::Error) -> Self {
+    pub(crate) fn unreadable(error: io::Error) -> Self {
         Self::Unreadable { reason: error.to_string() }
     }
 }

@@ -4,24 +4,20 @@
 //! `ID.disabled`, and beside a library that was replaced the one before it, `FILE.previous`. A library is written under
 //! another name and renamed, so nobody ever sees half of one.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+mod files;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use switchboard_plugin_api::Manifest;
 use thiserror::Error;
 
-use super::{PluginSettingError, Switchboard};
-use crate::channel_log::ChannelLog;
+use self::files::{PREVIOUS, delete, with};
+pub(super) use self::files::{file_name, undo_unfinished};
+use super::{PluginPackage, PluginSettingError, Switchboard};
 use crate::dispatcher::CHANNEL;
-use crate::plugins::{self, Folder, MARKER, PluginReport, PluginState, Plugins, Refusal};
+use crate::plugins::{MARKER, PluginReport, PluginState, Plugins, Refusal};
 use crate::registry::Tier;
-
-/// What is put behind the name of a library for the one that it has replaced.
-const PREVIOUS: &str = "previous";
-/// The same while nobody knows yet whether the new one can be used. What a host finds of it when it is opened is an
-/// upgrade that did not come to its end, and is undone.
-const UPGRADING: &str = "upgrading";
 
 /// The plugin folder of a host.
 pub struct PluginFolder<'a> {
@@ -67,6 +63,16 @@ pub enum PluginFolderError {
     Unusable {
         /// Why.
         source: Refusal,
+    },
+    /// Language files come with the plugin, and it has no folder of its own in which they could stand.
+    #[error(
+        "plugin `{id}` is installed as `{}`, without a folder for its language files: remove it and install it again", file.display()
+    )]
+    NoFolder {
+        /// The plugin.
+        id: String,
+        /// Its file.
+        file: PathBuf,
     },
     /// The file holds another plugin.
     #[error("the file holds plugin `{found}` and not `{id}`: `switchboard plugin install` adds it")]
@@ -185,57 +191,66 @@ impl<'a> PluginFolder<'a> {
         place(&self.host.plugins.lock(), id).is_ok_and(|place| with(&place.file, PREVIOUS).is_file())
     }
 
-    /// Adds a plugin from the bytes of its library, with settings that it finds when it starts. `name` is the file's name,
-    /// when it is to have one of its own.
+    /// Adds a plugin, with settings that it finds when it starts. One with language files gets a folder of its own.
     ///
-    /// The bytes are judged without running them; a caller that has them from somewhere else lets
-    /// [`check`](crate::check) run them in a process of its own before.
+    /// The library was judged without running it; a caller that has it from somewhere else lets
+    /// [`check`](crate::check) run it in a process of its own before.
     ///
     /// # Errors
     ///
-    /// When the bytes are no plugin of this host, when the plugin or the file is there already, or when the host cannot
-    /// activate it; nothing has changed then. Of settings as [`PluginFolder::set`].
+    /// When the plugin or the file is there already, or when the host cannot activate it; nothing has changed then. Of
+    /// settings as [`PluginFolder::set`].
     pub fn install(
         &self,
-        library: &[u8],
-        name: Option<&str>,
+        package: &PluginPackage,
         settings: &[(String, Option<String>)],
     ) -> std::result::Result<PluginReport, PluginSettingError> {
-        let manifest = judge(library)?;
+        let id = package.id();
         let mut plugins = self.host.plugins.lock();
-        if let Ok(there) = of(&plugins, &manifest.id)
+        if let Ok(there) = of(&plugins, id)
             && let Some(there) = there.into_iter().find(|report| report.tier == Tier::Plugin)
         {
-            return Err(PluginFolderError::Installed { id: manifest.id, file: there.file }.into());
+            return Err(PluginFolderError::Installed { id: id.to_owned(), file: there.file }.into());
         }
-        let file = self.path().join(file_name(name, &manifest.id));
-        if file.symlink_metadata().is_ok() {
-            return Err(PluginFolderError::Taken { file }.into());
+        let has_own_folder = package.languages.is_some();
+        let folder = if has_own_folder { self.path().join(id) } else { self.path() };
+        let file = folder.join(file_name(package.name.as_deref(), id));
+        let taken = if has_own_folder { &folder } else { &file };
+        if taken.symlink_metadata().is_ok() {
+            return Err(PluginFolderError::Taken { file: taken.clone() }.into());
         }
         let live = self.host.core.live.config();
-        let fresh = settings.iter().filter(|(key, _)| live.plugin_setting(&manifest.id, key).is_none());
-        let fresh: Vec<_> = fresh.map(|(key, _)| (key.clone(), None)).collect();
+        let before = settings.iter().map(|(key, _)| (key.clone(), live.plugin_setting(id, key)));
+        let before: Vec<_> = before.collect();
         if !settings.is_empty() {
-            self.set_for(&manifest, settings)?;
+            self.set_for(&package.manifest, settings)?;
         }
-        let written = write(&file, library);
-        let report = written.as_ref().ok().and_then(|()| self.look_again(&mut plugins, &file));
-        let active = report.as_ref().is_some_and(|report| report.state != PluginState::Refused);
-        if !active && !fresh.is_empty() {
-            self.set_for(&manifest, &fresh)?;
+        let installed = self.put(&mut plugins, &file, package);
+        if installed.is_err() {
+            files::delete_library(&file, has_own_folder)?;
+            if !before.is_empty() {
+                self.set_for(&package.manifest, &before)?;
+            }
+            self.look_again(&mut plugins, &file);
         }
-        written?;
-        match report {
-            Some(report) if matches!(report.state, PluginState::Refused) => {
-                delete(&file)?;
-                self.look_again(&mut plugins, &file);
+        Ok(installed?)
+    }
+
+    /// Writes a package into the folder and has it opened.
+    fn put(&self, plugins: &mut Plugins, file: &Path, package: &PluginPackage) -> Result<PluginReport> {
+        if let Some(languages) = &package.languages {
+            files::write_languages(file, languages)?;
+        }
+        files::write(file, &package.library)?;
+        let (id, version) = (package.manifest.id.clone(), package.manifest.version.clone());
+        match self.look_again(plugins, file) {
+            Some(report) if report.state == PluginState::Refused => {
                 let reason = report.reason.unwrap_or_default();
-                let Manifest { id, version, .. } = manifest;
-                Err(PluginFolderError::NotActive { id, version, kept: None, reason }.into())
+                Err(PluginFolderError::NotActive { id, version, kept: None, reason })
             }
             Some(report) => Ok(report),
             // Somebody has removed it just now.
-            None => Err(PluginFolderError::Missing { id: manifest.id, known: Vec::new() }.into()),
+            None => Err(PluginFolderError::Missing { id, known: Vec::new() }),
         }
     }
 
@@ -247,15 +262,9 @@ impl<'a> PluginFolder<'a> {
     pub fn enable(&self, id: &str) -> Result<Vec<PluginReport>> {
         let mut plugins = self.host.plugins.lock();
         let folders = plugins.folders().to_vec();
-        let mut markers = plugins::Look::at(&folders).markers;
         for report in of(&plugins, id)? {
-            let candidate = plugins::Candidate::at(&report.file);
-            while let Some(marker) = candidate.marker(Some(id), &markers) {
-                if marker.extension().is_none() && folders.iter().any(|folder| marker.parent() == Some(&folder.path)) {
-                    return Err(PluginFolderError::AllDisabled { marker });
-                }
-                delete(&marker)?;
-                markers.remove(&marker);
+            if let Some(marker) = files::delete_markers(&folders, &report.file, id)? {
+                return Err(PluginFolderError::AllDisabled { marker });
             }
         }
         self.host.plugins.rescan_locked(&self.host.core, &mut plugins);
@@ -271,17 +280,26 @@ impl<'a> PluginFolder<'a> {
         let mut plugins = self.host.plugins.lock();
         let reports = of(&plugins, id)?;
         check_needed(&plugins, id, None, force)?;
+        let mut written = Vec::new();
         for report in &reports {
             let Some(folder) = plugins.folders().iter().find(|folder| folder.tier == report.tier) else { continue };
             let marker = folder.path.join(format!("{id}.{MARKER}"));
-            fs::write(&marker, "").map_err(|source| PluginFolderError::File { path: marker, source })?;
+            if marker.is_file() {
+                continue;
+            }
+            if let Err(source) = fs::write(&marker, "") {
+                // Disabled everywhere or nowhere.
+                written.iter().try_for_each(|marker: &PathBuf| delete(marker))?;
+                return Err(PluginFolderError::File { path: marker, source });
+            }
+            written.push(marker);
         }
         self.host.plugins.rescan_locked(&self.host.core, &mut plugins);
         of(&plugins, id)
     }
 
-    /// Removes a plugin from the folder, with the version before it and its marker. Its deferred tasks wait for it to come
-    /// back. Returns the file that is gone.
+    /// Removes a plugin from the folder, with the version before it, its markers, and the language files in a folder of its
+    /// own. Its deferred tasks wait for it to come back. Returns the file that is gone.
     ///
     /// # Errors
     ///
@@ -290,34 +308,42 @@ impl<'a> PluginFolder<'a> {
         let mut plugins = self.host.plugins.lock();
         let place = place(&plugins, id)?;
         check_needed(&plugins, id, None, force)?;
-        delete(&place.file)?;
-        delete(&with(&place.file, PREVIOUS))?;
-        delete(&with(&place.file, MARKER))?;
-        delete(&self.path().join(format!("{id}.{MARKER}")))?;
+        let folders = plugins.folders().to_vec();
+        files::delete_library(&place.file, has_own_folder(&plugins, &place.file))?;
+        files::delete_markers(&folders, &place.file, id)?;
+        let others = of(&plugins, id)?.into_iter().filter(|report| report.file != place.file);
+        let tiers: Vec<Tier> = others.map(|report| report.tier).collect();
+        // A marker without a plugin would disable whatever comes later under its id, and nobody would know why.
+        for folder in folders.iter().filter(|folder| !tiers.contains(&folder.tier)) {
+            delete(&folder.path.join(format!("{id}.{MARKER}")))?;
+        }
         self.host.plugins.rescan_locked(&self.host.core, &mut plugins);
         Ok(place.file)
     }
 
-    /// Replaces a plugin by another version of it. The version before is kept; it goes on when the new one cannot be
-    /// activated.
+    /// Replaces a plugin by another version of it, and its language files when the package has some. The version before is
+    /// kept; it goes on, as if nothing had been done, when the new one cannot be activated.
     ///
     /// # Errors
     ///
-    /// When the bytes are no plugin of this host or another plugin, when they are older and `downgrade` is not set, when
-    /// other plugins need another version and `force` is not set, or when the host cannot activate it.
-    pub fn upgrade(&self, id: &str, library: &[u8], downgrade: bool, force: bool) -> Result<PluginReport> {
-        let manifest = judge(library)?;
-        if manifest.id != id {
-            return Err(PluginFolderError::Other { id: id.to_owned(), found: manifest.id });
+    /// When it is another plugin, when it is older and `downgrade` is not set, when other plugins need another version and
+    /// `force` is not set, or when the host cannot activate it.
+    pub fn upgrade(&self, id: &str, package: &PluginPackage, downgrade: bool, force: bool) -> Result<PluginReport> {
+        if package.id() != id {
+            return Err(PluginFolderError::Other { id: id.to_owned(), found: package.id().to_owned() });
         }
         let mut plugins = self.host.plugins.lock();
         let place = place(&plugins, id)?;
-        if !downgrade && is_older(&manifest.version, &place.version) {
-            let (found, installed) = (manifest.version, place.version);
+        if package.languages.is_some() && !has_own_folder(&plugins, &place.file) {
+            return Err(PluginFolderError::NoFolder { id: id.to_owned(), file: place.file });
+        }
+        let version = &package.manifest.version;
+        if !downgrade && is_older(version, &place.version) {
+            let (found, installed) = (version.clone(), place.version);
             return Err(PluginFolderError::Older { id: id.to_owned(), found, installed });
         }
-        check_needed(&plugins, id, Some(&manifest.version), force)?;
-        self.replace(&mut plugins, &place, &manifest, library)
+        check_needed(&plugins, id, Some(version), force)?;
+        self.replace(&mut plugins, &place, package)
     }
 
     /// Returns to the version of a plugin that was installed before the last upgrade. The one that is left is kept in turn,
@@ -337,74 +363,46 @@ impl<'a> PluginFolder<'a> {
             }
             Err(source) => return Err(PluginFolderError::File { path: previous, source }),
         };
-        let manifest = judge(&library)?;
-        self.replace(&mut plugins, &place, &manifest, &library)
+        let mut package =
+            PluginPackage::of_library(library).map_err(|source| PluginFolderError::Unusable { source })?;
+        let languages = with(&files::languages_beside(&place.file), PREVIOUS);
+        if has_own_folder(&plugins, &place.file) && languages.is_dir() {
+            let languages = PluginPackage::read_languages(&languages);
+            package.languages = Some(languages.map_err(|source| PluginFolderError::Unusable { source })?);
+        }
+        self.replace(&mut plugins, &place, &package)
     }
 
-    /// Puts a library in the place of another and takes it back when the host refuses it.
-    fn replace(
-        &self,
-        plugins: &mut Plugins,
-        place: &Place,
-        manifest: &Manifest,
-        library: &[u8],
-    ) -> Result<PluginReport> {
-        let (file, kept) = (&place.file, with(&place.file, UPGRADING));
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| PluginFolderError::File { path, source }
+    /// Puts a library in the place of another and takes it back when the host goes on with the one before.
+    fn replace(&self, plugins: &mut Plugins, place: &Place, package: &PluginPackage) -> Result<PluginReport> {
+        let file = &place.file;
+        let replaced = files::keep(file, package.languages.is_some()).and_then(|()| self.put(plugins, file, package));
+        let (id, version) = (package.manifest.id.clone(), package.manifest.version.clone());
+        let refused = match replaced {
+            Err(PluginFolderError::NotActive { reason, .. }) => Ok(reason),
+            Err(error) => Err(error),
+            Ok(report) if report.state == PluginState::Active && report.reason.is_some() => {
+                Ok(report.reason.unwrap_or_default())
+            }
+            Ok(report) => {
+                files::finish(file)?;
+                log::info!(logger: self.host.core.log, target: CHANNEL, plugin = id, version = version,
+                    before = place.version; "plugin replaced");
+                return Ok(report);
+            }
         };
-        let before = fs::read(file).map_err(failed(file))?;
-        write(&kept, &before)?;
-        write(file, library)?;
-        let report = self.look_again(plugins, file);
-        let refused = report.as_ref().filter(|report| match report.state {
-            PluginState::Active => report.reason.is_some(),
-            state => state == PluginState::Refused,
-        });
-        if let Some(reason) = refused.map(|report| report.reason.clone().unwrap_or_default()) {
-            fs::rename(&kept, file).map_err(failed(file))?;
-            self.look_again(plugins, file);
-            let (id, version) = (manifest.id.clone(), manifest.version.clone());
-            log::error!(logger: self.host.core.log, target: CHANNEL, plugin = id, version = version,
-                kept = place.version, reason = reason; "upgrade undone: the version before goes on");
-            return Err(PluginFolderError::NotActive { id, version, kept: Some(place.version.clone()), reason });
-        }
-        let previous = with(file, PREVIOUS);
-        fs::rename(&kept, &previous).map_err(failed(&previous))?;
-        log::info!(logger: self.host.core.log, target: CHANNEL, plugin = manifest.id, version = manifest.version,
-            before = place.version; "plugin replaced");
-        report.ok_or_else(|| PluginFolderError::Missing { id: manifest.id.clone(), known: Vec::new() })
+        files::undo(file)?;
+        self.look_again(plugins, file);
+        let reason = refused?;
+        log::error!(logger: self.host.core.log, target: CHANNEL, plugin = id, version = version,
+            kept = place.version, reason = reason; "upgrade undone: the version before goes on");
+        Err(PluginFolderError::NotActive { id, version, kept: Some(place.version.clone()), reason })
     }
 
     fn look_again(&self, plugins: &mut Plugins, file: &Path) -> Option<PluginReport> {
         self.host.plugins.rescan_locked(&self.host.core, plugins);
         plugins.report().into_iter().find(|report| report.file == file)
     }
-}
-
-/// Returns to the library before where an upgrade did not come to its end, because the host ended in the middle of it.
-pub(super) fn undo_unfinished(folders: &[Folder], log: &ChannelLog) {
-    for folder in folders {
-        let files = |folder: &Path| -> Vec<PathBuf> {
-            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-        };
-        let inside = files(&folder.path).into_iter().filter(|path| path.is_dir()).flat_map(|path| files(&path));
-        let all = files(&folder.path).into_iter().chain(inside.collect::<Vec<_>>());
-        for kept in all.filter(|path| path.extension().is_some_and(|extension| extension == UPGRADING)) {
-            let file = kept.with_extension("");
-            match fs::rename(&kept, &file) {
-                Ok(()) => log::warn!(logger: log, target: CHANNEL, file = file.display().to_string();
-                    "an upgrade did not come to its end: the version before is back"),
-                Err(error) => log::error!(logger: log, target: CHANNEL, file = kept.display().to_string(),
-                    error = error.to_string(); "an upgrade did not come to its end, and cannot be undone"),
-            }
-        }
-    }
-}
-
-fn judge(library: &[u8]) -> Result<Manifest> {
-    plugins::judge(library).map_err(|source| PluginFolderError::Unusable { source })
 }
 
 fn of(plugins: &Plugins, id: &str) -> Result<Vec<PluginReport>> {
@@ -434,6 +432,11 @@ fn place(plugins: &Plugins, id: &str) -> Result<Place> {
     }
 }
 
+/// Whether a library stands in a folder of its own, one level down.
+fn has_own_folder(plugins: &Plugins, file: &Path) -> bool {
+    plugins.folders().iter().all(|folder| file.parent() != Some(&folder.path))
+}
+
 fn check_needed(plugins: &Plugins, id: &str, version: Option<&str>, force: bool) -> Result<()> {
     let by = plugins.dependants(id, version);
     if by.is_empty() || force {
@@ -445,67 +448,4 @@ fn check_needed(plugins: &Plugins, id: &str, version: Option<&str>, force: bool)
 fn is_older(version: &str, than: &str) -> bool {
     // A version that is none cannot be compared; whoever gives the command knows best.
     matches!((semver::Version::parse(version), semver::Version::parse(than)), (Ok(version), Ok(than)) if version < than)
-}
-
-/// Returns the name of a library: the one that is asked for when it is that of a library and no path.
-fn file_name(name: Option<&str>, id: &str) -> String {
-    let extension = std::env::consts::DLL_EXTENSION;
-    let plain = |name: &&str| {
-        let stem = name.strip_suffix(extension).and_then(|stem| stem.strip_suffix('.'));
-        stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.'))
-            && name.len() <= 100
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    };
-    name.filter(plain).map_or_else(|| format!("{id}.{extension}"), str::to_owned)
-}
-
-/// Returns the path of a file with an ending behind its whole name.
-fn with(file: &Path, ending: &str) -> PathBuf {
-    let mut path = file.as_os_str().to_owned();
-    path.push(".");
-    path.push(ending);
-    path.into()
-}
-
-/// Writes a file whole or not at all, and so that it is still there after a power cut.
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    let unfinished = with(file, "part");
-    let written = (|| {
-        // Left over from a host that ended in the middle, or put there to be followed.
-        let _ = fs::remove_file(&unfinished);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
-        let mut out = options.open(&unfinished)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        fs::rename(&unfinished, file)?;
-        file.parent().map_or(Ok(()), sync_folder)
-    })();
-    written.map_err(|source| {
-        // What is left of it is in the way of nobody.
-        let _ = fs::remove_file(&unfinished);
-        PluginFolderError::File { path: file.to_owned(), source }
-    })
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// Removes a file; one that is not there is removed.
-fn delete(file: &Path) -> Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(PluginFolderError::File { path: file.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
 }

@@ -217,9 +217,10 @@ impl<'a> Webhooks<'a> {
         let mut problems = Vec::new();
         if method.is_none() {
             let known: Vec<_> = methods.iter().map(|method| method.id.as_str()).collect();
-            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let known =
+                if known.is_empty() { "there is none yet".into() } else { format!("there are: {}", known.join(", ")) };
             problems.push(WebhookProblem::new("method", format_args!(
-                "there is no auth method `{}`; there are: {known}. A method comes with its plugin: place its library into the plugin folder",
+                "there is no auth method `{}`; {known}. A method comes with its plugin: place its library into the plugin folder",
                 draft.method.escape_debug()
             )));
         }

@@ -11,8 +11,8 @@ use switchboard::channel_log::printable;
 use switchboard::config::Config;
 use switchboard::error::Chain;
 use switchboard::{
-    DetailSetting, PluginDetail, PluginFolderError, PluginReport, PluginSettingError, PluginState, ResumeError,
-    Switchboard,
+    DetailSetting, PluginDetail, PluginFolderError, PluginPackage, PluginReport, PluginSettingError, PluginState,
+    ResumeError, Switchboard,
 };
 
 use super::change::Named;
@@ -83,7 +83,7 @@ pub(crate) enum PluginCommand {
 
 #[derive(Debug, Args, Serialize, Deserialize)]
 pub(crate) struct InstallArgs {
-    /// The library, such as target/release/libwebhook_api_key.so
+    /// The library, such as target/release/libwebhook_api_key.so, or a folder with it and `languages/*.ftl`
     file: PathBuf,
     /// Setting that the plugin finds when it starts; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -97,7 +97,7 @@ pub(crate) struct InstallArgs {
 pub(crate) struct UpgradeArgs {
     /// Id of the plugin
     id: String,
-    /// The library of the other version
+    /// The library of the other version, or a folder with it and `languages/*.ftl`
     file: PathBuf,
     /// Take an older version as well
     #[arg(long)]
@@ -174,37 +174,37 @@ impl PluginCommand {
     }
 }
 
-/// Judges a library, tries it out in a process of its own, and leaves a copy of exactly those bytes for the host.
-fn stage(file: &Path, data: &Path, settings: &[String]) -> Result<PathBuf> {
-    if fs::symlink_metadata(file).is_err() {
-        return Err(usage(format!("there is no file `{}`", file.display())));
+/// Judges a plugin, tries it out in a process of its own, and leaves a copy of exactly those bytes for the host.
+fn stage(path: &Path, data: &Path, settings: &[String]) -> Result<PathBuf> {
+    if fs::symlink_metadata(path).is_err() {
+        return Err(usage(format!("there is no file `{}`: name a library, or a folder with one", path.display())));
     }
-    let refused = |why: String| CommandFailed { code: USAGE, message: format!("`{}`: {why}", file.display()) };
-    let (library, manifest) = switchboard::check::read(file).map_err(|refusal| refused(refusal.to_string()))?;
+    let refused = |why: String| CommandFailed { code: USAGE, message: format!("`{}`: {why}", path.display()) };
+    let package = PluginPackage::read(path).map_err(|refusal| refused(refusal.to_string()))?;
     let config = Config::load_with(data, control::variables()).map_err(|error| failed(USAGE, &error))?;
-    let mut given = config.plugins.settings.get(&manifest.id).cloned().unwrap_or_default();
+    let mut given = config.plugins.settings.get(package.id()).cloned().unwrap_or_default();
     given.extend(pairs("--set KEY=VALUE", settings)?);
-    if let Some(deadly) = check::trial(&library, given)? {
+    let name = format!("{:016x}", getrandom::u64().map_err(|error| usage(format!("no name can be chosen: {error}")))?);
+    let staged = data.join("cache").join("incoming").join(name);
+    let languages = package.write(&staged).with_context(|| format!("cannot write `{}`", staged.display()))?;
+    if let Some(deadly) = check::trial(package.library(), given, languages)? {
+        // What is not installed is in nobody's way, and goes with the cache.
+        let _ = fs::remove_dir_all(&staged);
         return Err(refused(format!("it would end or hang the host ({deadly})")).into());
     }
-    let folder = data.join("cache").join("incoming");
-    let name = format!("{:016x}", getrandom::u64().map_err(|error| usage(format!("no name can be chosen: {error}")))?);
-    let staged = folder.join(name);
-    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&staged, library));
-    written.with_context(|| format!("cannot write `{}`", staged.display()))?;
     std::path::absolute(&staged).with_context(|| format!("cannot name `{}`", staged.display()))
 }
 
 /// Takes what [`stage`] has left.
-fn unstage(host: &Switchboard, file: &Path) -> Result<Vec<u8>> {
+fn unstage(host: &Switchboard, staged: &Path) -> Result<PluginPackage> {
     let folder = host.data().join("cache").join("incoming");
-    if file.parent().and_then(|parent| parent.canonicalize().ok()) != folder.canonicalize().ok() {
-        return Err(usage(format!("`{}` is not where libraries come in", file.display())));
+    if staged.parent().and_then(|parent| parent.canonicalize().ok()) != folder.canonicalize().ok() {
+        return Err(usage(format!("`{}` is not where plugins come in", staged.display())));
     }
-    let library = fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let package = PluginPackage::read(staged);
     // A copy that stays is in nobody's way and goes with the cache.
-    let _ = fs::remove_file(file);
-    Ok(library)
+    let _ = fs::remove_dir_all(staged);
+    package.map_err(|refusal| usage(refusal.to_string()))
 }
 
 pub(super) fn execute(host: &Switchboard, command: PluginCommand) -> Result<Reply> {
@@ -221,17 +221,16 @@ pub(super) fn execute(host: &Switchboard, command: PluginCommand) -> Result<Repl
             Reply::new(detail, text)
         }
         PluginCommand::Install(install) => {
-            let library = unstage(host, &install.file)?;
+            let package = unstage(host, &install.file)?;
             let settings = pairs("--set KEY=VALUE", &install.settings)?;
             let settings: Vec<_> = settings.into_iter().map(|(key, value)| (key, Some(value))).collect();
-            let report =
-                folder.install(&library, install.name.as_deref(), &settings).map_err(|error| setting_error(&error))?;
+            let report = folder.install(&package, &settings).map_err(|error| setting_error(&error))?;
             let text = format!("installed as {}\n{}", report.file.display(), state(&report));
             Reply::new(report, text)
         }
         PluginCommand::Upgrade(upgrade) => {
-            let library = unstage(host, &upgrade.file)?;
-            let upgraded = folder.upgrade(&upgrade.id, &library, upgrade.downgrade, upgrade.force);
+            let package = unstage(host, &upgrade.file)?;
+            let upgraded = folder.upgrade(&upgrade.id, &package, upgrade.downgrade, upgrade.force);
             let report = upgraded.map_err(|error| folder_error(&error))?;
             let text = format!("{}\n`switchboard plugin rollback {}` undoes it", state(&report), upgrade.id);
             Reply::new(report, text)
