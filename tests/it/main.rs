@@ -47,6 +47,7 @@ mod scheduling;
 mod store_care;
 mod suspension;
 mod tasks;
+mod tls;
 mod trigger_table;
 mod validation;
 mod webhooks;

@@ -214,7 +214,7 @@ impl Site {
             child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
             panic!("serve did not start: {line}{stderr}");
         }
-        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+        let address = line.trim().rsplit("://").next().unwrap().to_owned();
         Serving { child, address, _stdout: stdout }
     }
 

@@ -17,7 +17,7 @@ use switchboard::error::Chain;
 use switchboard::language::Languages;
 use switchboard::{check, store};
 
-use crate::{control, output};
+use crate::{control, output, web};
 
 /// Free space below which a host is in danger, and below which it will not go on for long, in bytes.
 const LITTLE_SPACE: u64 = 1 << 30;
@@ -96,6 +96,7 @@ pub(crate) fn run(data: &Path, doctor: &Doctor, json: bool) -> Result<ExitCode> 
         plugins(&mut sheet, data);
         languages(&mut sheet, data, &config);
     }
+    https(&mut sheet, data, &config);
     open_files(&mut sheet, &config);
     egress(&mut sheet, &config, doctor.reach.as_deref());
     let worst = sheet.0.iter().map(|finding| finding.state).max();
@@ -181,7 +182,8 @@ fn rights(sheet: &mut Sheet, data: &Path) {
             sheet.warn("rights", found, format!("chmod g-w '{}', unless the group is trusted", folder.display()));
         }
     }
-    for file in ["switchboard.toml", "switchboard.db", "control.json"].map(|name| data.join(name)) {
+    let private = ["switchboard.toml", "switchboard.db", "server.db", "control.json", "keys/secrets.keys"];
+    for file in private.map(|name| data.join(name)) {
         if mode(&file).is_some_and(|mode| mode & 0o004 != 0) {
             well = false;
             let found = format!("everybody may read {}, which can hold passwords", file.display());
@@ -292,6 +294,25 @@ fn languages(sheet: &mut Sheet, data: &Path, config: &Config) {
         }
         Ok(problems) => problems.iter().for_each(|problem| sheet.warn(what, Chain(problem).to_string(), remedy)),
         Err(error) => sheet.fail(what, Chain(&error).to_string(), "check the folder's rights"),
+    }
+}
+
+/// Looks at the files with which the server speaks HTTPS.
+fn https(sheet: &mut Sheet, data: &Path, config: &Config) {
+    let what = "https";
+    let remedy = "correct the section [http], or the files that it names: a certificate and its private key in PEM";
+    match web::Tls::open(&config.http, data) {
+        Ok(None) => {}
+        Ok(Some(_)) => sheet.well(what, "the certificate and its key can be used together"),
+        Err(error) => sheet.fail(what, Chain(&error).to_string(), remedy),
+    }
+    #[cfg(unix)]
+    if let Some(key) = config.http.tls_key.as_ref().map(|key| data.join(key)) {
+        use std::os::unix::fs::PermissionsExt;
+        if key.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+            let shown = key.display();
+            sheet.warn(what, format!("others than its owner may read the key {shown}"), format!("chmod 600 '{shown}'"));
+        }
     }
 }
 

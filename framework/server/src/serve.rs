@@ -28,6 +28,8 @@ pub(crate) fn run(data: &Path, listen: Option<SocketAddr>, safe_mode: bool) -> R
     if let Some(message) = web::address_problem(&host.config().http, listen) {
         return Err(CommandFailed { code: exit::USAGE, message }.into());
     }
+    let tls = web::Tls::open(&host.config().http, host.data())
+        .map_err(|error| CommandFailed { code: exit::USAGE, message: switchboard::error::Chain(&error).to_string() })?;
     raise_open_files(host.config().deferred.concurrency);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
@@ -38,7 +40,7 @@ pub(crate) fn run(data: &Path, listen: Option<SocketAddr>, safe_mode: bool) -> R
         runtime.spawn(heed(signals, stop.clone()));
     }
     drop(entered);
-    let served = runtime.block_on(serve(&host, listen, stopped));
+    let served = runtime.block_on(serve(&host, listen, tls, stopped));
     host.stop();
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
@@ -71,16 +73,22 @@ fn raise_open_files(deliveries: usize) {
 #[cfg(not(unix))]
 fn raise_open_files(_deliveries: usize) {}
 
-async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Receiver<bool>) -> Result<()> {
+async fn serve(
+    host: &Arc<Switchboard>,
+    listen: SocketAddr,
+    tls: Option<web::Tls>,
+    stopped: watch::Receiver<bool>,
+) -> Result<()> {
     let busy = || format!("cannot listen on {listen}: name a free address with --listen, such as 127.0.0.1:0");
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(busy)?;
     let address = listener.local_addr().with_context(busy)?;
     host.listens(address.port());
-    let app = web::App::new(host, address)?;
-    host.set_pages(format!("http://{address}"));
+    let app = web::App::new(host, address, tls)?;
+    let url = web::url(&host.config().http, address);
+    host.set_pages(url.clone());
     let door = OpenDoor::open(host)?;
-    greet(host, address);
-    let told = tokio::spawn(service::keep_told(Arc::clone(host), address.to_string()));
+    greet(host, &url, address);
+    let told = tokio::spawn(service::keep_told(Arc::clone(host), url));
     if let Some(link) = app.setup_link(address)? {
         output::line(&format!("set up the first user: {link}"));
     }
@@ -95,12 +103,19 @@ async fn serve(host: &Arc<Switchboard>, listen: SocketAddr, stopped: watch::Rece
     Ok(())
 }
 
-fn greet(host: &Switchboard, address: SocketAddr) {
+fn greet(host: &Switchboard, url: &str, address: SocketAddr) {
     let report = host.plugins();
     let active = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Active).count();
-    output::line(&format!("switchboard is ready on http://{address}"));
+    output::line(&format!("switchboard is ready on {url}"));
     output::line(&format!("data folder: {}", host.data().display()));
     output::line(&format!("plugins: {active} active in {}", host.data().join("plugins").display()));
+    if address.ip().is_unspecified() && host.config().http.hosts.is_empty() {
+        output::note(&format!(
+            "it listens on {address}, and answers only under {url}: name it in `hosts` in the section [http] of \
+             switchboard.toml as others reach it, such as switchboard.example:{}",
+            address.port()
+        ));
+    }
     let held = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Held).count();
     if held > 0 {
         output::note(&format!("safe mode: {held} plugins are not opened, and their tasks wait"));

@@ -13,9 +13,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// Says that the host is ready, and goes on to say that it works, twice as often as the service manager wants to hear it.
 /// A host whose store does not answer does not say so, and is started anew.
 #[cfg(target_os = "linux")]
-pub(crate) async fn keep_told(host: Arc<Switchboard>, address: String) {
+pub(crate) async fn keep_told(host: Arc<Switchboard>, url: String) {
     use sd_notify::NotifyState;
-    tell(&[NotifyState::Ready, NotifyState::Status(&format!("ready on http://{address}"))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&format!("ready on {url}"))]);
     let watchdog = sd_notify::watchdog_enabled();
     let mut ticks = tokio::time::interval(watchdog.map_or(STATUS_EVERY, |longest| longest / 2));
     loop {
@@ -24,7 +24,7 @@ pub(crate) async fn keep_told(host: Arc<Switchboard>, address: String) {
         let counts = tokio::task::spawn_blocking(move || asked.tasks().counts()).await;
         if let Ok(Ok(counts)) = counts {
             let open = counts.ready + counts.running + counts.waiting;
-            let status = format!("ready on http://{address}; {open} tasks to do, {} dead", counts.dead);
+            let status = format!("ready on {url}; {open} tasks to do, {} dead", counts.dead);
             tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
         }
     }
@@ -45,7 +45,7 @@ fn tell(states: &[sd_notify::NotifyState<'_>]) {
 
 /// There is no such service manager here.
 #[cfg(not(target_os = "linux"))]
-pub(crate) async fn keep_told(_host: Arc<Switchboard>, _address: String) {
+pub(crate) async fn keep_told(_host: Arc<Switchboard>, _url: String) {
     let () = std::future::pending().await;
 }
 

@@ -21,6 +21,7 @@ mod server;
 mod setup;
 mod show;
 mod stream;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,9 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::Accounts;
 
-pub(crate) use server::{address_problem, serve};
+pub(crate) use gate::{address_problem, url};
+pub(crate) use server::serve;
+pub(crate) use tls::Tls;
 
 /// What all requests share.
 pub(crate) struct App {
@@ -46,6 +49,9 @@ pub(crate) struct App {
     streams: Arc<Semaphore>,
     /// How often whoever follows a log is looked at again.
     look_again: Duration,
+    /// One plugin may be on its way to the host at a time.
+    uploads: Arc<Semaphore>,
+    tls: Option<Tls>,
 }
 
 /// That time, where no test shortens it.
@@ -53,7 +59,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 impl App {
     /// Puts the application together for a server at `address`.
-    pub(crate) fn new(host: &Arc<Switchboard>, address: SocketAddr) -> Result<Arc<Self>> {
+    pub(crate) fn new(host: &Arc<Switchboard>, address: SocketAddr, tls: Option<Tls>) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             host: Arc::clone(host),
             accounts: Accounts::open(host.data())?,
@@ -64,6 +70,8 @@ impl App {
             rate: api::Rate::new(host.config().http.api_calls_per_second),
             streams: Arc::new(Semaphore::new(stream::MOST_STREAMS)),
             look_again: LOOK_AGAIN,
+            uploads: Arc::new(Semaphore::new(1)),
+            tls,
         }))
     }
 
@@ -73,7 +81,7 @@ impl App {
         if self.accounts.has_users()? {
             return Ok(None);
         }
-        Ok(Some(format!("http://{address}/setup?token={}", self.setup.open()?)))
+        Ok(Some(format!("{}/setup?token={}", url(&self.host.config().http, address), self.setup.open()?)))
     }
 }
 

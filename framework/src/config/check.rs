@@ -175,6 +175,10 @@ impl Source<'_> {
             ("egress.first_byte_timeout", outside_time(egress.first_byte_timeout, phase)),
             ("egress.response_limit_bytes", outside(egress.response_limit_bytes, 0..=16 * 1024 * 1024)),
             ("http.hosts", config.http.host_problem()),
+            (
+                if config.http.tls_key.is_some() { "http.tls_key" } else { "http.tls_certificate" },
+                config.http.tls_problem(),
+            ),
             ("http.api_calls_per_second", outside(config.http.api_calls_per_second.get(), 1..=1_000_000)),
             ("store.url", foreign_url(config.store.url.as_deref())),
             ("deferred.threads", outside(deferred.threads, 1..=256)),

@@ -1,7 +1,7 @@
 //! What every request passes: is it meant for this server, does it come from this server's own pages, and the headers of
 //! the answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::extract::Request;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -31,16 +31,39 @@ pub(super) struct Gate {
     hosts: Vec<String>,
     /// Whether browsers reach the server over HTTPS.
     secure: bool,
+    /// Whether a proxy says where requests come from.
+    behind_proxy: bool,
 }
 
 /// Returns why a server must not listen at an address.
-pub(super) fn address_problem(config: &HttpConfig, address: SocketAddr) -> Option<String> {
-    (!address.ip().is_loopback() && !config.behind_proxy).then(|| {
+pub(crate) fn address_problem(config: &HttpConfig, address: SocketAddr) -> Option<String> {
+    (!address.ip().is_loopback() && !is_secure(config)).then(|| {
         format!(
-            "other machines can reach {address}, and passwords would travel in plain text: listen at 127.0.0.1, or let a \
-             proxy speak HTTPS and set `behind_proxy = true` and `hosts` in the section [http] of switchboard.toml"
+            "other machines can reach {address}, and passwords would travel in plain text: listen at 127.0.0.1, or in the \
+             section [http] of switchboard.toml set `tls_certificate`, `tls_key` and `hosts`, or let a proxy speak HTTPS and \
+             set `behind_proxy = true` and `hosts`"
         )
     })
+}
+
+/// Whether browsers reach the server over HTTPS.
+fn is_secure(config: &HttpConfig) -> bool {
+    config.behind_proxy || config.tls_certificate.is_some()
+}
+
+/// Returns the URL of a server: the first of its names, and without one its address as this machine reaches it.
+pub(crate) fn url(config: &HttpConfig, address: SocketAddr) -> String {
+    if let Some(host) = config.hosts.first() {
+        return format!("{}://{host}", if is_secure(config) { "https" } else { "http" });
+    }
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    // Past a proxy it is reached without HTTPS.
+    let scheme = if config.tls_certificate.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 impl Gate {
@@ -49,8 +72,8 @@ impl Gate {
         let loopback = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"));
         let mut hosts: Vec<String> = config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         hosts.extend(loopback);
-        hosts.push(address.to_string());
-        Self { hosts, secure: config.behind_proxy }
+        hosts.extend((!address.ip().is_unspecified()).then(|| address.to_string()));
+        Self { hosts, secure: is_secure(config), behind_proxy: config.behind_proxy }
     }
 
     /// Whether browsers reach the server over HTTPS, so that cookies can be bound to that.
@@ -103,7 +126,7 @@ impl Gate {
         // The proxy adds what it sees at the end; what stands before that was claimed by the client.
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
         let last = forwarded.and_then(|value| value.rsplit(',').next()).and_then(|ip| ip.trim().parse().ok());
-        if self.secure { last.unwrap_or(peer) } else { peer }
+        if self.behind_proxy { last.unwrap_or(peer) } else { peer }
     }
 }
 
@@ -183,13 +206,42 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_others_reach_needs_a_proxy() {
+    fn an_address_that_others_reach_needs_https() {
         let outside = "0.0.0.0:7320".parse().unwrap();
         let mut config = HttpConfig::default();
         assert!(address_problem(&config, "[::1]:1".parse().unwrap()).is_none());
         assert!(address_problem(&config, outside).is_some());
         config.behind_proxy = true;
         assert!(address_problem(&config, outside).is_none());
+        config.behind_proxy = false;
+        config.tls_certificate = Some("server.pem".into());
+        assert!(address_problem(&config, outside).is_none());
+    }
+
+    #[test]
+    fn the_url_of_a_server_is_one_that_can_be_opened_and_passes() {
+        let mut config = HttpConfig::default();
+        for (address, shown) in [
+            ("127.0.0.1:7320", "http://127.0.0.1:7320"),
+            ("0.0.0.0:7320", "http://127.0.0.1:7320"),
+            ("[::]:7320", "http://[::1]:7320"),
+            ("192.0.2.7:80", "http://192.0.2.7:80"),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(url(&config, address), shown);
+            let host = shown.trim_start_matches("http://").to_owned();
+            assert!(Gate::new(&config, address).hosts.contains(&host), "{host}");
+        }
+        config.tls_certificate = Some("server.pem".into());
+        let outside = "0.0.0.0:7320".parse().unwrap();
+        assert_eq!(url(&config, outside), "https://127.0.0.1:7320");
+        config.hosts = vec!["switchboard.example:7320".into()];
+        assert_eq!(url(&config, outside), "https://switchboard.example:7320");
+        // Whoever is not behind a proxy is not believed what only a proxy may say.
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
+        let peer = IpAddr::from([198, 51, 100, 9]);
+        assert_eq!(Gate::new(&config, outside).address(&headers, peer), peer);
     }
 
     #[test]

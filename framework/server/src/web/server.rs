@@ -12,9 +12,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
 use super::{App, api, gate, routes};
@@ -28,14 +30,9 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Pause when the system has no room for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why nothing can be served at an address.
-pub(crate) fn address_problem(app: &switchboard::config::HttpConfig, address: SocketAddr) -> Option<String> {
-    gate::address_problem(app, address)
-}
-
 /// Serves until it is told to stop; requests that go on then are waited for.
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let router = router(app);
+    let router = router(Arc::clone(&app));
     let (room, ending) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), GracefulShutdown::new());
     loop {
         let accepted = tokio::select! {
@@ -43,24 +40,40 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             accepted = accept(&listener, &room) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else { continue };
-        let router = router.clone();
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().call(request)
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = ending.watch(connection);
+        let tls = app.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config(app.host.log())));
+        let (router, watcher) = (router.clone(), ending.watcher());
         tokio::spawn(async move {
-            // A connection that breaks is its client's affair.
-            let _ = connection.await;
+            match tls {
+                None => converse(stream, peer, router, watcher).await,
+                Some(tls) => {
+                    // One that does not get through it, as whoever speaks plain HTTP, is its client's affair.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+                        converse(stream, peer, router, watcher).await;
+                    }
+                }
+            }
             drop(permit);
         });
     }
     ending.shutdown().await;
+}
+
+/// Answers the requests of one connection.
+async fn converse<S>(stream: S, peer: SocketAddr, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    // A connection that breaks is its client's affair.
+    let _ = watcher.watch(connection).await;
 }
 
 async fn accept(
