@@ -22,6 +22,7 @@ use switchboard::error::Chain;
 use switchboard::store::{TaskId, TaskState};
 use switchboard::{AnnounceError, FinishError, Notification, Run, Switchboard, TriggerNumber};
 
+pub(crate) use self::change::with_id;
 pub(crate) use self::config::{ConfigCommand, run as config};
 pub(crate) use self::deliveries::DeliveryCommand;
 pub(crate) use self::keys::KeyCommand;

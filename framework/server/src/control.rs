@@ -75,7 +75,7 @@ fn execute(host: &Switchboard, by: &str, command: Command) -> Result<Reply> {
     let change = command.change();
     let reply = command::execute(host, command)?;
     if let Some(change) = change {
-        people::audit_command(host.data(), by, &change)?;
+        people::audit_command(host.data(), by, &command::with_id(change, &reply))?;
     }
     Ok(reply)
 }

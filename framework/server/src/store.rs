@@ -14,8 +14,8 @@ use switchboard::error::Chain;
 use switchboard::store::{self, Timestamp};
 
 use crate::command::Reply;
-use crate::control;
 use crate::exit::{CommandFailed, FAILED};
+use crate::{control, people};
 
 #[derive(Subcommand)]
 pub(crate) enum Store {
@@ -100,6 +100,7 @@ fn import(config: &StoreConfig, data: &Path, file: &Path) -> Result<Reply> {
     let store = store::open(config, data).map_err(failed)?;
     let records = store::import(&*store, file).map_err(failed)?;
     store.close();
+    people::audit_command(data, &people::who(), &("store.import", format!("file {}", file.display())))?;
     let text = format!("imported {records} records into {}", place(config, data));
     Reply::new(json!({ "records": records }), text)
 }

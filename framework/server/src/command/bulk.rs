@@ -61,6 +61,13 @@ pub(crate) struct BulkArgs {
     by: String,
 }
 
+impl BulkArgs {
+    /// Whether something is done, and not only counted.
+    pub(super) fn starts(&self) -> bool {
+        self.yes
+    }
+}
+
 pub(super) fn execute(host: &Switchboard, command: BulkCommand) -> Result<Reply> {
     match command {
         BulkCommand::Retry(args) => start(host, BulkAction::Retry, args),

@@ -1,15 +1,32 @@
 //! What a command changes, for the audit log.
 
+use serde_json::Value;
+
 use super::bulk::BulkCommand;
 use super::deliveries::DeliveryCommand;
 use super::keys::KeyCommand as SecretKeyCommand;
 use super::schedules::ScheduleCommand;
 use super::tasks::KeyCommand;
 use super::webhooks::WebhookCommand;
-use super::{Command, ConfigCommand, LanguageCommand, TaskCommand};
+use super::{Command, ConfigCommand, LanguageCommand, Reply, TaskCommand};
 
 /// A change as the audit log names it: what is done, and with what.
 pub(crate) type Named = (&'static str, String);
+
+/// Names what did not have an id before the command was done.
+pub(crate) fn with_id((action, object): Named, reply: &Reply) -> Named {
+    let kind = match action {
+        "webhook.add" => "webhook",
+        "plugin.install" => "plugin",
+        "bulk.retry" | "bulk.cancel" | "bulk.replay" => "bulk operation",
+        _ => return (action, object),
+    };
+    match &reply.json["id"] {
+        Value::String(id) => (action, format!("{kind} {id}, {object}")),
+        Value::Number(id) => (action, format!("{kind} {id}, {object}")),
+        _ => (action, object),
+    }
+}
 
 impl Command {
     /// Returns what the command changes. One that only shows something changes nothing, and what a host application does
@@ -30,8 +47,9 @@ impl Command {
             Self::Config(ConfigCommand::Check | ConfigCommand::Show { .. }) => return None,
             Self::Config(ConfigCommand::Set { key, .. }) => ("config.set", format!("setting {key}")),
             Self::Config(ConfigCommand::Unset { key }) => ("config.unset", format!("setting {key}")),
-            Self::Language(LanguageCommand::Override { plugin, language, key, .. }) => {
-                ("text.override", format!("text {key} of plugin {plugin} in {language}"))
+            Self::Language(LanguageCommand::Override { plugin, language, key, text, .. }) => {
+                let action = if text.is_some() { "text.override" } else { "text.restore" };
+                (action, format!("text {key} of plugin {plugin} in {language}"))
             }
             Self::Language(LanguageCommand::List | LanguageCommand::Show { .. }) => return None,
         })
@@ -73,6 +91,10 @@ fn of_task(command: &TaskCommand) -> Option<Named> {
         TaskCommand::Replay { id, .. } => ("task.replay", format!("task {id}")),
         TaskCommand::Bulk(command) => match command {
             BulkCommand::List => return None,
+            // They are only counted.
+            BulkCommand::Retry(args) | BulkCommand::Cancel(args) | BulkCommand::Replay(args) if !args.starts() => {
+                return None;
+            }
             BulkCommand::Retry(_) => ("bulk.retry", "tasks that match".to_owned()),
             BulkCommand::Cancel(_) => ("bulk.cancel", "tasks that match".to_owned()),
             BulkCommand::Replay { .. } => ("bulk.replay", "tasks that match".to_owned()),

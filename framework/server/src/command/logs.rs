@@ -1,17 +1,18 @@
 //! Commands about logs. Logs are files: no host is needed to read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use switchboard::channel_log::{Logs, Search};
+use serde_json::json;
+use switchboard::channel_log::{Logs, Search, SearchError};
 use switchboard::store::Timestamp;
 
 use super::tasks::ago_from;
 use super::{Reply, failed, show};
-use crate::exit::{FAILED, MISSING};
+use crate::exit::{CommandFailed, FAILED, MISSING};
 use crate::{output, serve};
 
 /// How often a follower looks for new records.
@@ -44,6 +45,13 @@ pub(crate) enum LogCommand {
         channel: Option<String>,
         #[command(flatten)]
         query: LogQuery,
+    },
+    /// Copy a file of a log, as it is, into a new file
+    Download {
+        /// Id of the file; `log list --files` shows it
+        id: String,
+        /// The new file; - writes to standard output
+        file: PathBuf,
     },
     /// Show records as they come (until SIGINT or SIGTERM); with --json one object a line
     Follow {
@@ -102,7 +110,7 @@ pub(crate) fn run(data: &Path, command: LogCommand, json: bool) -> Result<Result
             Reply::new(show::channels_json(&channels), show::channels(&channels)).map(Ok)
         }
         LogCommand::List { files: true } => {
-            let files = logs.files().map_err(|error| failed(FAILED, &error))?;
+            let files = logs.files().map_err(|error| search_error(&error))?;
             Reply::new(show::log_files_json(&files), show::log_files(&files)).map(Ok)
         }
         LogCommand::Show { channel, query } => search(&logs, Some(channel), query).map(Ok),
@@ -110,6 +118,7 @@ pub(crate) fn run(data: &Path, command: LogCommand, json: bool) -> Result<Result
             query.filter.search = text.or(query.filter.search);
             search(&logs, channel, query).map(Ok)
         }
+        LogCommand::Download { id, file } => download(&logs, &id, &file),
         LogCommand::Follow { channel, filter } => follow(&logs, filter.wanted(channel), json).map(Err),
     }
 }
@@ -127,8 +136,30 @@ fn search(logs: &Logs, channel: Option<String>, query: LogQuery) -> Result<Reply
         newest_first,
         ..filter.wanted(channel)
     };
-    let records = logs.search(&wanted).map_err(|error| failed(MISSING, &error))?;
+    let records = logs.search(&wanted).map_err(|error| search_error(&error))?;
     Reply::new(show::records_json(&records), show::records(&records, !one))
+}
+
+fn search_error(error: &SearchError) -> anyhow::Error {
+    failed(if matches!(error, SearchError::UnknownChannel { .. }) { MISSING } else { FAILED }, error)
+}
+
+/// Copies a file of a log. What is written to standard output is the log and nothing else.
+fn download(logs: &Logs, id: &str, file: &Path) -> Result<Result<Reply, ExitCode>> {
+    let Some((listed, mut log)) = logs.open(id).map_err(|error| search_error(&error))? else {
+        let message = format!("there is no log `{id}`; `switchboard log list --files` shows them");
+        return Err(CommandFailed { code: MISSING, message }.into());
+    };
+    if file == Path::new("-") {
+        // A reader that went away, as `head` does, is no error.
+        let _ = std::io::copy(&mut log, &mut std::io::stdout().lock());
+        return Ok(Err(ExitCode::SUCCESS));
+    }
+    let cannot = || format!("cannot write `{}`: name a new file in a folder that is there", file.display());
+    let mut copy = std::fs::File::create_new(file).with_context(cannot)?;
+    let bytes = std::io::copy(&mut log, &mut copy).with_context(cannot)?;
+    let json = json!({ "id": id, "channel": listed.channel, "bytes": bytes, "file": file });
+    Reply::new(json, format!("{bytes} bytes of {} in {}", listed.channel, file.display())).map(Ok)
 }
 
 fn follow(logs: &Logs, wanted: Search, json: bool) -> Result<ExitCode> {

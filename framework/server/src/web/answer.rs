@@ -10,13 +10,17 @@ use axum::http::{Response as HttpResponse, StatusCode};
 use axum::response::Response;
 use switchboard::error::Chain;
 use switchboard::language::SetTextError;
-use switchboard::store::StoreError;
-use switchboard::{BulkError, DeliveryError, PluginFolderError, ResumeError, TaskError, WebhookError};
+use switchboard::store::{StoreError, Webhook};
+use switchboard::{
+    BulkError, DeliveryError, PluginFolderError, PluginSettingError, ResumeError, TaskError, WebhookError,
+};
 
 use crate::accounts::AccountsError;
 
 /// What was changed, for the audit log, and where the browser goes then.
 pub(crate) struct Change {
+    /// Who made it, when that is only known now: whoever has just signed in.
+    pub(crate) who: Option<String>,
     /// What was done, such as `webhook.disable`.
     pub(crate) action: &'static str,
     /// With what, such as `webhook 3`.
@@ -36,6 +40,7 @@ pub(crate) struct Change {
 impl Change {
     pub(crate) fn new(action: &'static str, object: impl Into<String>, to: impl Into<String>) -> Self {
         Self {
+            who: None,
             action,
             object: object.into(),
             detail: String::new(),
@@ -44,6 +49,11 @@ impl Change {
             instead: None,
             cookie: None,
         }
+    }
+
+    pub(crate) fn by(mut self, who: &str) -> Self {
+        self.who = Some(who.to_owned());
+        self
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -181,6 +191,7 @@ impl From<PluginFolderError> for Problem {
     fn from(error: PluginFolderError) -> Self {
         match &error {
             PluginFolderError::Missing { .. } => Self::missing(error.to_string()),
+            PluginFolderError::File { .. } => Self::failed(&error),
             _ => Self::refused(Chain(&error).to_string()),
         }
     }
@@ -191,6 +202,16 @@ impl From<SetTextError> for Problem {
         match &error {
             SetTextError::File { .. } => Self::failed(&error),
             _ => Self::refused(Chain(&error).to_string()),
+        }
+    }
+}
+
+impl From<PluginSettingError> for Problem {
+    fn from(error: PluginSettingError) -> Self {
+        match error {
+            PluginSettingError::Plugin(error) => error.into(),
+            PluginSettingError::Config { .. } => Self::failed(&error),
+            _ => Self::refused(error.to_string()),
         }
     }
 }
@@ -208,6 +229,19 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::failed(&error)
     }
+}
+
+/// What else the audit log says about a webhook. A URL may hold secrets before its host and in its query.
+pub(crate) fn told_of(webhook: &Webhook) -> String {
+    let url = webhook.url.split(['?', '#']).next().unwrap_or_default();
+    let url = match url.split_once("://") {
+        None => url.to_owned(),
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            format!("{scheme}://{}{path}", host.rsplit('@').next().unwrap_or_default())
+        }
+    };
+    format!("owner {}, {}, {}", webhook.owner, webhook.method, if url.is_empty() { &webhook.name } else { &url })
 }
 
 /// Makes a page of a template.

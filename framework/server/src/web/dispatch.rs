@@ -104,9 +104,9 @@ fn act(route: &Route, cx: &Cx) -> Response {
 
 /// Writes a change into the audit log, and leads on.
 fn changed(cx: &Cx, change: Change) -> Result<Response, Problem> {
-    let who = cx.who.as_ref().map_or("nobody", |who| who.name.as_str());
     let via = if cx.session().is_some() || cx.who.is_none() { "page" } else { "api" };
-    let Change { action, object, detail, message, to, instead, cookie } = change;
+    let Change { who, action, object, detail, message, to, instead, cookie } = change;
+    let who = who.as_deref().or(cx.who.as_ref().map(|who| who.name.as_str())).unwrap_or("nobody");
     let written = cx.app.accounts.audit(&NewAudit { who, via, action, object: &object, detail: &detail });
     log::info!(logger: cx.host().log(), target: CHANNEL, who, via, action, object; "changed");
     if let Err(error) = written {

@@ -1,12 +1,16 @@
 //! Answers that come piece by piece.
 
+use std::fs::File;
+use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::http::StatusCode;
+use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 use hyper::body::{Body, Bytes, Frame};
+use switchboard::channel_log::LogFile;
 use tokio::sync::mpsc;
 
 use super::App;
@@ -50,4 +54,28 @@ pub(crate) fn stream(
     });
     thread.map_err(|error| Problem::failed(&error))?;
     Ok(answer::response(StatusCode::OK, content_type, axum::body::Body::new(Pieces(receiver))))
+}
+
+/// How much of a file is sent at once.
+const PIECE: usize = 64 << 10;
+
+/// Sends a file of a log as one to be kept.
+pub(super) fn stream_log(app: &Arc<App>, listed: &LogFile, mut file: File) -> Result<Response, Problem> {
+    let mut answer = stream(app, "text/plain; charset=utf-8", move |send| {
+        loop {
+            let mut piece = vec![0; PIECE];
+            match file.read(&mut piece) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => piece.truncate(length),
+            }
+            if !send(piece) {
+                return;
+            }
+        }
+    })?;
+    // A channel is letters, digits, `_` and `-`.
+    let name = format!("attachment; filename=\"{}.application.log\"", listed.channel);
+    let name = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("attachment"));
+    answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    Ok(answer)
 }

@@ -277,7 +277,10 @@ fn signing_in_starts_a_session_and_signing_out_ends_it() {
     assert_eq!(site.ask("GET", "/webhooks", &[cookie], "").status(), 303);
     let done: Vec<_> =
         site.app.accounts.audited(&crate::accounts::AuditFilter { limit: 9, ..Default::default() }).unwrap();
-    assert_eq!(done.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["session.end", "session.start"]);
+    assert_eq!(
+        done.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(),
+        ["session.end", "session.start", "session.refuse"]
+    );
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The logs: search, follow, download. Files are known by ids that say nothing about them; no name of a file is taken.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use askama::Template;
@@ -16,14 +15,12 @@ use super::show::{Time, size};
 use super::tasks::moment;
 use super::{Cx, Page};
 use crate::web::access::Access;
-use crate::web::stream::stream;
+use crate::web::stream::{stream, stream_log};
 
 /// How many records one page shows.
 const LIMIT: usize = 500;
 /// How often a follower looks for new records.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How much of a file is sent at once.
-const PIECE: usize = 64 << 10;
 
 #[derive(Template)]
 #[template(path = "logs.html")]
@@ -169,24 +166,8 @@ fn event(record: LogRecord) -> Vec<u8> {
 /// Sends a whole file.
 pub(crate) fn download(cx: &Cx) -> Result<Response, Problem> {
     let opened = cx.host().logs().open(cx.parameter("id")).map_err(|error| failed(&error))?;
-    let Some((listed, mut file)) = opened else {
+    let Some((listed, file)) = opened else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "There is no such log.", "Go back to the list of logs."));
     };
-    let mut answer = stream(&cx.app, "text/plain; charset=utf-8", move |send| {
-        loop {
-            let mut piece = vec![0; PIECE];
-            match file.read(&mut piece) {
-                Ok(0) | Err(_) => return,
-                Ok(length) => piece.truncate(length),
-            }
-            if !send(piece) {
-                return;
-            }
-        }
-    })?;
-    // A channel is letters, digits, `_` and `-`.
-    let name = format!("attachment; filename=\"{}.application.log\"", listed.channel);
-    let name = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("attachment"));
-    answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
-    Ok(answer)
+    stream_log(&cx.app, &listed, file)
 }

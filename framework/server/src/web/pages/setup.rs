@@ -42,7 +42,8 @@ pub(crate) fn make(cx: &Cx) -> Result<Posted, Problem> {
     };
     cx.app.setup.close();
     let secret = cx.app.accounts.start_session(&user)?;
-    let change = Change::new("user.add", format!("user {}", user.name), "/").detail("the first administrator");
+    let change = Change::new("user.add", format!("user {}", user.name), "/").by(&user.name);
+    let change = change.detail("the first administrator, with the set-up link");
     Ok(change.cookie(session_cookie(&cx.app, Some(secret.reveal()))).into())
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::answer::{self, Change, Posted, Problem};
 use super::{Cx, Page};
+use crate::accounts::NewAudit;
 use crate::web::dispatch::{CHANNEL, session_cookie};
 
 #[derive(Template)]
@@ -39,9 +40,12 @@ pub(crate) fn sign_in(cx: &Cx) -> Result<Posted, Problem> {
         return Ok(Posted::Shown(form(cx, StatusCode::TOO_MANY_REQUESTS, to, name, Some(wrong))?));
     }
     let Some(user) = cx.app.accounts.check_password(name, password)? else {
-        let who: String = name.chars().take(64).collect();
+        let who: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
         log::warn!(logger: cx.host().log(), target: CHANNEL, who, address = cx.address.to_string();
             "wrong name or password");
+        let (object, detail) = (format!("user {who}"), format!("wrong name or password, from {}", cx.address));
+        let refused = NewAudit { who: &who, via: "page", action: "session.refuse", object: &object, detail: &detail };
+        cx.app.accounts.audit(&refused)?;
         let wrong = "The name or the password is wrong.".to_owned();
         return Ok(Posted::Shown(form(cx, StatusCode::UNPROCESSABLE_ENTITY, to, name, Some(wrong))?));
     };
@@ -51,7 +55,7 @@ pub(crate) fn sign_in(cx: &Cx) -> Result<Posted, Problem> {
     }
     let secret = cx.app.accounts.start_session(&user)?;
     let change = Change::new("session.start", format!("user {}", user.name), own_path(to));
-    let change = change.detail(format!("from {}", cx.address));
+    let change = change.by(&user.name).detail(format!("from {}", cx.address));
     Ok(change.cookie(session_cookie(&cx.app, Some(secret.reveal()))).into())
 }
 

@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::response::Response;
+use switchboard::TriggerNumber;
 use switchboard::channel_log::Search;
 use switchboard::store::{
     BulkAction, EventId, NewBulk, OwnerId, Task, TaskFilter, TaskId, TaskState, Timestamp, WebhookId,
@@ -102,7 +103,7 @@ fn filter(form: &Form) -> Result<TaskFilter, Problem> {
         webhook: number("webhook", "Webhook")?.map(WebhookId),
         event: event_id,
         event_name,
-        number: number("number", "Number")?.and_then(|number| u32::try_from(number).ok()),
+        number: form.text("number").map(trigger_number).transpose()?,
         name: form.text("name").map(str::to_owned),
         key: form.text("key").map(str::to_owned),
         reason: form.text("reason").map(str::to_owned),
@@ -112,6 +113,12 @@ fn filter(form: &Form) -> Result<TaskFilter, Problem> {
         limit: PAGE,
         ..TaskFilter::default()
     })
+}
+
+/// Reads a trigger number. One that is none must not be left out of a filter: everything would match.
+fn trigger_number(text: &str) -> Result<u32, Problem> {
+    let number = text.parse::<TriggerNumber>().map_err(|error| Problem::refused(format!("Number: {error}.")))?;
+    Ok(number.get())
 }
 
 /// Writes the query that keeps the filter, with changes.

@@ -12,7 +12,7 @@ use switchboard::config::HumanDuration;
 use switchboard::store::{Task, TaskFilter, TaskState, Webhook};
 use switchboard::{FieldFormat, KeyState, Method, ShownWebhook};
 
-use super::answer::{self, Change, Posted, Problem};
+use super::answer::{self, Change, Posted, Problem, told_of};
 use super::show::{State, Time, counted, number};
 use super::{Ask, Cx, Page};
 use crate::web::access::Access;
@@ -258,12 +258,6 @@ fn path(webhook: &Webhook) -> String {
     format!("/webhooks/{}", webhook.id)
 }
 
-/// What else the audit log says about a webhook; the URL's query may hold a secret.
-fn told(webhook: &Webhook) -> String {
-    let url = webhook.url.split(['?', '#']).next().unwrap_or_default();
-    format!("owner {}, {}, {url}", webhook.owner, webhook.method)
-}
-
 /// Sends a test event to a webhook.
 pub(crate) fn send_test(cx: &Cx) -> Result<Posted, Problem> {
     let webhook = cx.webhook("id")?;
@@ -298,7 +292,7 @@ fn set_enabled(cx: &Cx, enabled: bool) -> Result<Posted, Problem> {
         cx.host().webhooks().disable(webhook.id, None)?;
     }
     let (action, word) = if enabled { ("webhook.enable", "enabled") } else { ("webhook.disable", "disabled") };
-    let change = Change::new(action, object(&webhook), path(&webhook)).detail(told(&webhook));
+    let change = Change::new(action, object(&webhook), path(&webhook)).detail(told_of(&webhook));
     Ok(change.message(format!("Webhook {} is {word}.", webhook.id)).into())
 }
 
@@ -378,7 +372,7 @@ pub(crate) fn rotate(cx: &Cx) -> Result<Posted, Problem> {
     let secret = cx.host().webhooks().rotate_secret(webhook.id, BOTH_SIGN)?;
     let page = Page::new(cx, format!("New secret of webhook {}", webhook.id))?;
     let shown = answer::html(&Secret { page, secret, back: path(&webhook) })?;
-    let change = Change::new("webhook.rotate", object(&webhook), path(&webhook)).detail(told(&webhook));
+    let change = Change::new("webhook.rotate", object(&webhook), path(&webhook)).detail(told_of(&webhook));
     Ok(change.instead(shown).into())
 }
 
@@ -386,6 +380,6 @@ pub(crate) fn rotate(cx: &Cx) -> Result<Posted, Problem> {
 pub(crate) fn remove(cx: &Cx) -> Result<Posted, Problem> {
     let webhook = cx.webhook("id")?;
     cx.host().webhooks().remove(webhook.id)?;
-    let change = Change::new("webhook.remove", object(&webhook), "/webhooks").detail(told(&webhook));
+    let change = Change::new("webhook.remove", object(&webhook), "/webhooks").detail(told_of(&webhook));
     Ok(change.message(format!("Webhook {} is removed.", webhook.id)).into())
 }

@@ -13,7 +13,7 @@ use super::super::answer::{self, Change, Posted, Problem};
 use super::super::field::{Field, Kind};
 use super::super::show::{Time, counted};
 use super::options::{self, Fields, OPTION};
-use super::{Cx, Page, object, path, told};
+use super::{Cx, Page, object, path, told_of};
 
 /// Begins the names of the method's own fields.
 const SETTING: &str = "set.";
@@ -252,7 +252,7 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
         None => ("webhook.add", format!("Webhook {} is added and enabled; it gets {events}.", webhook.id)),
         Some(_) => ("webhook.change", format!("Webhook {} is changed; it gets {events}.", webhook.id)),
     };
-    Ok(Change::new(action, object(&webhook), path(&webhook)).detail(told(&webhook)).message(message).into())
+    Ok(Change::new(action, object(&webhook), path(&webhook)).detail(told_of(&webhook)).message(message).into())
 }
 
 /// Shows the form with what was typed. When the webhook is not in the `version` any more of which the form was, it says what
