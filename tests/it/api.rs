@@ -1,5 +1,6 @@
 //! The HTTP API, as a client sees it.
 
+mod administration;
 mod document;
 mod examples;
 mod fuzz;
@@ -8,7 +9,7 @@ mod journey;
 mod roles;
 
 use serde_json::{Value, json};
-use switchboard_tests::{Client, Receiver, Serving, Site, wait_until};
+use switchboard_tests::{Client, Receiver, Serving, Site, nobody, wait_until};
 
 /// A running server with the plugin `webhook_none` and a client that may do everything.
 fn served(plugins: &[&str]) -> (Site, Serving, Client) {
@@ -55,7 +56,8 @@ fn an_event_announced_again_under_its_key_is_the_first_one() {
 #[test]
 fn many_events_are_accepted_in_one_commit_or_none() {
     let (site, _serving, client) = served(&["webhook_none"]);
-    add_webhook(&client, 0, &Receiver::friendly().url("/hook"));
+    // Nobody answers there, so that the bodies of the events stay.
+    add_webhook(&client, 0, &nobody("hook"));
     let event = |contract: u32| json!({ "event": "booking_added", "owner": 62, "data": { "contract_uid": contract } });
     let accepted = client.post("/events/batch", &json!({ "events": [event(1), event(2), event(3)] })).is(201).json();
     assert_eq!(accepted["events"].as_array().unwrap().len(), 3);
@@ -71,7 +73,7 @@ fn many_events_are_accepted_in_one_commit_or_none() {
     let precise = br#"{"event":"booking_added","owner":62,"data":{"price":12345678901234567890123.10}}"#;
     let sent = client.send("POST", "/api/v1/events", &[("content-type", "application/json")], precise).is(201).json();
     let shown = client.get(&format!("/events/{}", sent["id"].as_str().unwrap())).json();
-    assert!(shown["body"].as_str().is_none_or(|body| body.contains("12345678901234567890123.10")), "{shown}");
+    assert!(shown["body"].as_str().unwrap().contains("12345678901234567890123.10"), "{shown}");
 }
 
 #[test]

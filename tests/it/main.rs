@@ -4,6 +4,7 @@
 mod api;
 mod asynchronous;
 mod attempts;
+mod audit;
 mod authoring;
 mod bad_input;
 mod bulk;
@@ -15,6 +16,7 @@ mod crash;
 mod delivery;
 mod dispatch;
 mod durability;
+mod every_command;
 mod evil;
 mod evolution;
 mod failing_disk;

@@ -15,11 +15,15 @@ use crate::{inner_target, wait_until};
 /// Name under which WebDriver gives an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Environment variable under which a browser must not be missing.
+const REQUIRED: &str = "SWITCHBOARD_TEST_BROWSER_REQUIRED";
+
 /// Returns whether there is a browser; says so once in a line when there is none.
 #[must_use]
 pub fn has_browser() -> bool {
     let found =
         ["chromium", "chromedriver"].iter().all(|program| Command::new(program).arg("--version").output().is_ok());
+    assert!(found || !crate::is_required(REQUIRED), "{REQUIRED} is set, and there is no chromium or chromedriver");
     if !found {
         crate::say_skipped("there is no chromium or chromedriver (Debian: chromium chromium-driver)");
     }

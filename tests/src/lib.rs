@@ -28,11 +28,17 @@ pub use deliveries::{of_attempts, task_of, webhooks_of};
 pub use faulty::{FaultyDisk, has_faulty_disk};
 pub use http::{Answered, Client};
 pub use power::{Disk, Happening, Unsynced, read_journal};
-pub use receiver::{Answer, Receiver, Request};
+pub use receiver::{Answer, Receiver, Request, nobody};
 pub use released::{RELEASES, assets, released, say_skipped};
 pub use site::{Output, Serving, Site};
 
 use std::time::{Duration, Instant};
+
+/// Returns whether an environment variable says that a tool has to be there, so that nothing is skipped without it.
+#[must_use]
+pub fn is_required(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
 
 /// Longest wait for a condition. Only a broken build waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);

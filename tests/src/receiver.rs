@@ -71,6 +71,13 @@ pub struct Receiver {
     address: SocketAddr,
 }
 
+/// Returns the URL of a path on this machine at which nobody listens.
+#[must_use]
+pub fn nobody(path: &str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/{path}", listener.local_addr().unwrap())
+}
+
 impl Receiver {
     /// Starts a receiver that answers 200 to everything.
     #[must_use]

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use switchboard_tests::{Receiver, say_skipped};
+use switchboard_tests::{Receiver, is_required, say_skipped};
 
 use super::{add_webhook, served};
 
+/// Environment variable under which schemathesis must not be missing.
+const REQUIRED: &str = "SWITCHBOARD_TEST_SCHEMATHESIS_REQUIRED";
 const VERSION: &str = "4.32.5";
 /// How long calls are made.
 const SECONDS: &str = "40";
@@ -38,6 +40,7 @@ fn schemathesis() -> Option<PathBuf> {
 #[test]
 fn calls_made_from_the_document_find_no_failure_and_nothing_that_it_does_not_say() {
     let Some(program) = schemathesis() else {
+        assert!(!is_required(REQUIRED), "{REQUIRED} is set, and schemathesis cannot be installed");
         return say_skipped(
             "the API is not fuzzed: Python, or the network to install schemathesis from PyPI, is missing",
         );

@@ -33,6 +33,11 @@ fn filled(pattern: &str, with: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
+/// Returns a body that is none for an operation; `{}` lacks whatever is needed.
+fn empty(method: &str) -> Option<Value> {
+    matches!(method, "POST" | "PATCH" | "PUT").then(|| json!({}))
+}
+
 /// Who may do what, apart from the code: lowest role, and whether a token that is limited to one owner will do.
 const TABLE: &[(&str, &str, &str, bool)] = &[
     ("POST", "/events", "operator", true),
@@ -47,8 +52,13 @@ const TABLE: &[(&str, &str, &str, bool)] = &[
     ("POST", "/webhooks/{id}/rotate-secret", "operator", true),
     ("POST", "/webhooks/{id}/enable", "operator", true),
     ("POST", "/webhooks/{id}/disable", "operator", true),
+    ("POST", "/webhooks/{id}/test", "operator", true),
+    ("GET", "/webhooks/{id}/recoverable", "read-only", true),
+    ("POST", "/webhooks/{id}/recover", "operator", true),
     ("GET", "/deliveries", "read-only", true),
     ("GET", "/deliveries/{id}", "read-only", true),
+    ("GET", "/deliveries/{id}/preview", "read-only", true),
+    ("GET", "/deliveries/{id}/curl", "read-only", true),
     ("POST", "/deliveries/{id}/replay", "operator", true),
     ("GET", "/auth-methods", "read-only", true),
     ("GET", "/tasks", "read-only", true),
@@ -57,13 +67,40 @@ const TABLE: &[(&str, &str, &str, bool)] = &[
     ("POST", "/tasks/{id}/retry", "operator", true),
     ("POST", "/tasks/{id}/cancel", "operator", true),
     ("POST", "/tasks/{id}/replay", "operator", true),
+    ("GET", "/bulk-operations", "read-only", false),
+    ("POST", "/bulk-operations", "operator", false),
+    ("POST", "/bulk-operations/count", "operator", false),
+    ("GET", "/bulk-operations/{id}", "read-only", false),
+    ("POST", "/bulk-operations/{id}/pause", "operator", false),
+    ("POST", "/bulk-operations/{id}/resume", "operator", false),
+    ("POST", "/bulk-operations/{id}/stop", "operator", false),
+    ("GET", "/schedules", "read-only", false),
+    ("PUT", "/schedules/{name}", "administrator", false),
+    ("DELETE", "/schedules/{name}", "administrator", false),
+    ("POST", "/schedules/{name}/pause", "operator", false),
+    ("POST", "/schedules/{name}/resume", "operator", false),
     ("GET", "/plugins", "read-only", false),
+    ("POST", "/plugins", "administrator", false),
     ("POST", "/plugins/rescan", "administrator", false),
+    ("GET", "/plugins/{id}", "read-only", false),
+    ("DELETE", "/plugins/{id}", "administrator", false),
+    ("POST", "/plugins/{id}/enable", "administrator", false),
+    ("POST", "/plugins/{id}/disable", "administrator", false),
+    ("POST", "/plugins/{id}/rollback", "administrator", false),
+    ("PATCH", "/plugins/{id}/settings", "administrator", false),
+    ("PUT", "/plugins/{id}/library", "administrator", false),
     ("POST", "/plugins/{id}/resume", "operator", false),
     ("GET", "/triggers", "read-only", false),
     ("POST", "/triggers/{number}/fire", "administrator", false),
+    ("GET", "/languages", "read-only", false),
+    ("GET", "/languages/{plugin}/{language}", "read-only", false),
+    ("PUT", "/languages/{plugin}/{language}/{key}", "administrator", false),
+    ("DELETE", "/languages/{plugin}/{language}/{key}", "administrator", false),
     ("GET", "/logs", "read-only", false),
+    ("GET", "/logs/{id}/download", "read-only", false),
     ("GET", "/log-records", "read-only", false),
+    ("GET", "/task-keys", "read-only", false),
+    ("GET", "/secret-keys", "administrator", false),
 ];
 
 #[test]
@@ -82,7 +119,10 @@ fn every_operation_asks_for_what_the_table_says() {
 
 #[test]
 fn every_operation_lets_in_whom_the_table_names_and_nobody_else() {
-    let (site, serving, _client) = served(&[]);
+    let site = Site::new();
+    // Otherwise an upload is forbidden to everybody.
+    site.settings("[http]\nplugin_upload = true\n");
+    let serving = site.serve();
     let ranks = ["read-only", "operator", "administrator"];
     let rank = |role: &str| ranks.iter().position(|one| *one == role).unwrap();
     let nobody = Client::at(&serving.address);
@@ -96,7 +136,7 @@ fn every_operation_lets_in_whom_the_table_names_and_nobody_else() {
     for (method, path, role, of_owner) in TABLE {
         // An id that there is not: who may ask is told so, and nothing is changed.
         let path = filled(path, "9999999");
-        let body = matches!(*method, "POST" | "PATCH").then(|| json!({}));
+        let body = empty(method);
         let call = |client: &Client| client.call(method, &path, body.as_ref()).status;
         assert_eq!(call(&nobody), 401, "{method} {path} without a token");
         for (level, whole_site, client) in &callers {
@@ -143,15 +183,27 @@ fn an_owner_neither_sees_nor_changes_what_belongs_to_another_or_to_the_site() {
         client.post(&format!("/tasks/{}/replay", task["task"]), &json!({})).is_problem(404, "not_found");
     }
     client.post("/events", &json!({ "event": "booking_added", "owner": 7 })).is_problem(403, "forbidden");
+    // An event of its own also goes to the webhook of the whole site, of which it learns nothing.
+    let announced = client.post("/events", &json!({ "event": "booking_added", "owner": 62 })).is(201).json();
+    let shown = client.get(&format!("/events/{}", announced["id"].as_str().unwrap())).is(200).json();
+    let webhooks = |tasks: &Value| -> Vec<Value> {
+        tasks.as_array().unwrap().iter().map(|task| task["webhook"].clone()).collect()
+    };
+    assert_eq!((webhooks(&announced["tasks"]), webhooks(&shown["tasks"])), (vec![json!(own)], vec![json!(own)]));
+    let all = everything.get(&format!("/events/{}", announced["id"].as_str().unwrap())).is(200).json();
+    assert_eq!(all["tasks"].as_array().unwrap().len(), 2, "{all}");
     let webhook = json!({ "owner": 0, "url": receiver.url("/hook"), "method": "none" });
     client.post("/webhooks", &webhook).is_problem(403, "forbidden");
     let tasks = client.get(&format!("/tasks?webhook={own}")).is(200).json();
-    assert_eq!(tasks["items"], json!([]));
+    assert_eq!(tasks["items"].as_array().unwrap().len(), 1, "{tasks}");
 }
 
 #[test]
 fn ids_that_lead_elsewhere_are_refused_in_every_route() {
-    let (_site, _serving, client) = served(&[]);
+    let site = Site::new();
+    site.settings("[http]\nplugin_upload = true\n");
+    let serving = site.serve();
+    let client = Client::with_token(&site, &serving.address, "administrator", None);
     let long = "1".repeat(10 << 10);
     let tricks = [
         "..%2f..%2f..%2fetc%2fpasswd",
@@ -173,8 +225,12 @@ fn ids_that_lead_elsewhere_are_refused_in_every_route() {
     for operation in operations.iter().filter(|operation| operation.path.contains('{')) {
         for trick in tricks {
             let path = filled(&operation.path, trick);
-            let body = matches!(operation.method.as_str(), "POST" | "PATCH").then(|| json!({}));
-            let answer = client.call(&operation.method, &path, body.as_ref());
+            let answer = if path.ends_with("/library") {
+                let headers = [("content-type", "application/octet-stream")];
+                client.send(&operation.method, &format!("/api/v1{path}"), &headers, b"no library")
+            } else {
+                client.call(&operation.method, &path, empty(&operation.method).as_ref())
+            };
             assert!([400, 404, 414, 422].contains(&answer.status), "{} {path:.80}: {answer:?}", operation.method);
             assert_eq!(answer.header("content-type"), "application/problem+json", "{} {path:.80}", operation.method);
             assert!(!answer.body.contains("root:"), "{answer:?}");
@@ -189,17 +245,29 @@ fn ids_that_lead_elsewhere_are_refused_in_every_route() {
 
 #[test]
 fn a_link_among_the_logs_is_not_followed() {
-    let site = Site::new();
+    let site = Site::with(&["hello"]);
     let serving = site.serve();
     let client = Client::with_token(&site, &serving.address, "administrator", None);
     std::os::unix::fs::symlink("/etc/passwd", site.path().join("logs/Secret.application.log")).unwrap();
     let logs = client.get("/logs").is(200).json();
     let channels: Vec<_> = logs.as_array().unwrap().iter().map(|log| log["channel"].as_str().unwrap()).collect();
     assert!(!channels.contains(&"Secret"), "{channels:?}");
+    assert!(!channels.is_empty(), "a host that starts has written a log");
     for log in logs.as_array().unwrap() {
-        let records = client.get(&format!("/log-records?limit=5&log={}", log["id"].as_str().unwrap())).is(200).json();
-        assert!(records.as_array().unwrap().iter().all(|record| record["channel"] == log["channel"]), "{records}");
+        let id = log["id"].as_str().unwrap();
+        let records = client.get(&format!("/log-records?limit=5&log={id}")).is(200).json();
+        let records = records.as_array().unwrap();
+        assert!(!records.is_empty() && records.iter().all(|record| record["channel"] == log["channel"]), "{records:?}");
+        let file = client.get(&format!("/logs/{id}/download")).is(200);
+        assert!(file.body.contains(records[0]["message"].as_str().unwrap()), "{file:?}");
+        assert!(file.header("content-disposition").starts_with("attachment; filename="), "{file:?}");
     }
+    // A file that was listed and is a link since.
+    let plain = site.path().join("logs/Plugins.application.log");
+    let id = logs.as_array().unwrap().iter().find(|log| log["channel"] == "Plugins").unwrap()["id"].clone();
+    std::fs::remove_file(&plain).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &plain).unwrap();
+    client.get(&format!("/logs/{}/download", id.as_str().unwrap())).is_problem(404, "not_found");
     for trick in [
         "Secret",
         "../Secret.application.log",
@@ -209,5 +277,6 @@ fn a_link_among_the_logs_is_not_followed() {
         "Webhooks.application.log",
     ] {
         client.get(&format!("/log-records?log={trick}")).is_problem(404, "not_found");
+        client.get(&format!("/logs/{}/download", trick.replace('/', "%2f"))).is_problem(404, "not_found");
     }
 }

@@ -4,20 +4,25 @@
 //! OpenAPI document is made from these types, so that it cannot say anything else than the code does.
 
 mod answer;
+mod bulks;
 mod caller;
 mod deliveries;
 mod document;
 mod events;
 mod health;
 mod input;
+mod keys;
+mod languages;
 mod logs;
 mod methods;
 mod metrics;
 mod page;
 mod plugins;
 mod rate;
+mod schedules;
 mod tasks;
 mod triggers;
+mod upload;
 mod webhooks;
 
 use std::sync::Arc;
@@ -84,9 +89,14 @@ fn routes() -> ApiRouter<Arc<App>> {
         .merge(methods::routes())
         .merge(deliveries::routes())
         .merge(tasks::routes())
+        .merge(bulks::routes())
+        .merge(schedules::routes())
         .merge(plugins::routes())
+        .merge(upload::routes())
         .merge(triggers::routes())
+        .merge(languages::routes())
         .merge(logs::routes())
+        .merge(keys::routes())
 }
 
 async fn nothing() -> Response {

@@ -85,6 +85,11 @@ impl Failure {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// The same for what stands in the body and not in the query.
+    pub(super) fn of_body(self) -> Self {
+        Self::refused("invalid_body", self.detail)
+    }
+
     /// Says what is wrong with which field.
     pub(super) fn errors(mut self, errors: impl IntoIterator<Item = (String, String)>) -> Self {
         self.errors = errors.into_iter().map(|(field, detail)| FieldError { field, detail }).collect();
@@ -193,6 +198,27 @@ impl<T: JsonSchema, const STATUS: u16> OperationOutput for Answer<T, STATUS> {
 
     fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Vec<(Option<u16>, Documented)> {
         Self::operation_response(ctx, operation).map(|response| (Some(STATUS), response)).into_iter().collect()
+    }
+}
+
+/// An answer of text that comes piece by piece.
+pub(super) struct Text(pub(super) Response);
+
+impl IntoResponse for Text {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl OperationOutput for Text {
+    type Inner = String;
+
+    fn operation_response(ctx: &mut GenContext, _operation: &mut Operation) -> Option<Documented> {
+        Some(documented::<String>(ctx, "text/plain", "The text"))
+    }
+
+    fn inferred_responses(ctx: &mut GenContext, operation: &mut Operation) -> Vec<(Option<u16>, Documented)> {
+        Self::operation_response(ctx, operation).map(|response| (Some(200), response)).into_iter().collect()
     }
 }
 

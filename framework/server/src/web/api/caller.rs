@@ -88,6 +88,10 @@ pub(super) async fn blocking<V: Send + 'static>(work: impl FnOnce() -> V + Send 
 }
 
 impl Call {
+    pub(super) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
     pub(super) fn host(&self) -> &Switchboard {
         &self.app.host
     }

@@ -36,6 +36,24 @@ pub(super) fn routes() -> ApiRouter<Arc<App>> {
             }),
         )
         .api_route(
+            "/deliveries/{id}/preview",
+            get_with(preview, |op| {
+                op.id("previewDelivery")
+                    .tag("deliveries")
+                    .summary("Show what the auth method would send now")
+                    .description("Nothing is sent. Secrets are masked in it.")
+            }),
+        )
+        .api_route(
+            "/deliveries/{id}/curl",
+            get_with(curl, |op| {
+                op.id("getCurl")
+                    .tag("deliveries")
+                    .summary("Give a command for a POSIX shell that makes the request of a delivery again")
+                    .description("Secrets are masked in it.")
+            }),
+        )
+        .api_route(
             "/deliveries/{id}/replay",
             post_with(replay, |op| {
                 op.id("replayDelivery").tag("deliveries").summary("Make a delivery once more").description(
@@ -290,8 +308,7 @@ async fn list(caller: Caller<Own>, Query(wanted): Query<Wanted>) -> Result<Answe
 fn find(call: &Call, id: i64) -> Result<Attempt, Failure> {
     let id = AttemptId(id);
     let attempt = call.host().webhooks().deliveries().get(id)?;
-    let own = || attempt.webhook.is_some_and(|webhook| webhooks::find(call, webhook.0).is_ok());
-    if call.who.owner.is_none() || own() { Ok(attempt) } else { Err(DeliveryError::Missing { id }.into()) }
+    if webhooks::sees(call, attempt.webhook) { Ok(attempt) } else { Err(DeliveryError::Missing { id }.into()) }
 }
 
 async fn show(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<WholeDelivery>, Failure> {
@@ -325,4 +342,65 @@ async fn replay(
         Ok(task.into())
     });
     replayed.await.map(Answer)
+}
+
+/// What a delivery would send now.
+#[derive(Serialize, JsonSchema)]
+struct Previewed {
+    /// The requests, in order.
+    requests: Vec<PreviewedRequest>,
+    /// Why there is no request, or no whole one.
+    note: Option<String>,
+}
+
+/// A request that is not sent.
+#[derive(Serialize, JsonSchema)]
+struct PreviewedRequest {
+    /// The method.
+    method: String,
+    /// The URL; the values of its query are masked.
+    url: String,
+    /// The headers.
+    headers: Vec<Header>,
+    /// The body; none of a confidential request, and none that is no text.
+    body: Option<String>,
+    /// The text of which `webhook-signature` holds the signatures.
+    signed: Option<String>,
+    /// The same for a POSIX shell.
+    curl: String,
+}
+
+impl From<switchboard::PreviewedRequest> for PreviewedRequest {
+    fn from(one: switchboard::PreviewedRequest) -> Self {
+        Self {
+            curl: one.curl(),
+            method: one.request.method,
+            url: one.request.url,
+            headers: headers(one.request.request_headers),
+            body: one.body.and_then(|body| String::from_utf8(body).ok()),
+            signed: one.signed,
+        }
+    }
+}
+
+async fn preview(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Previewed>, Failure> {
+    let previewed = caller.run(move |call| {
+        let preview = call.host().webhooks().deliveries().preview(find(call, id)?.id)?;
+        let requests = preview.requests.into_iter().map(PreviewedRequest::from).collect();
+        Ok(Previewed { requests, note: preview.note })
+    });
+    previewed.await.map(Answer)
+}
+
+/// A command for a shell.
+#[derive(Serialize, JsonSchema)]
+struct Curl {
+    /// The command.
+    curl: String,
+}
+
+async fn curl(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Curl>, Failure> {
+    let written =
+        caller.run(move |call| Ok(Curl { curl: call.host().webhooks().deliveries().curl(find(call, id)?.id)? }));
+    written.await.map(Answer)
 }

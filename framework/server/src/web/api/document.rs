@@ -21,9 +21,13 @@ pub(super) fn describe(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
         ("auth methods", "How deliveries are signed and authorised"),
         ("deliveries", "What was sent and what came back, and making it again"),
         ("tasks", "Deferred tasks and their attempts"),
+        ("bulk operations", "Something done with every task that matches"),
+        ("schedules", "Tasks that are started again and again"),
         ("plugins", "What is in the plugin folders"),
         ("triggers", "Which handlers answer which numbers"),
+        ("languages", "What plugins say, and what the administrator says in its place"),
         ("logs", "What the host has written down"),
+        ("keys", "By which tasks take turns, and which seal the secrets"),
     ];
     let api = api
         .title("Switchboard")

@@ -15,6 +15,7 @@ use super::answer::{Answer, Failure};
 use super::caller::{Call, Caller, Own, OwnChange};
 use super::input::{IdempotencyKey, Json, Path};
 use super::tasks::State;
+use super::webhooks;
 use crate::web::App;
 
 /// Most events in one call.
@@ -88,7 +89,7 @@ struct NewEvents {
 
 /// An event that was accepted.
 #[derive(Serialize, JsonSchema)]
-struct Announced {
+pub(super) struct Announced {
     /// Its id. Receivers see it as `webhook-id`.
     id: String,
     /// Its name.
@@ -125,8 +126,11 @@ struct Immediate {
     detail: Option<String>,
 }
 
-impl From<AnnouncedEvent> for Announced {
-    fn from(event: AnnouncedEvent) -> Self {
+impl Announced {
+    /// Says what became of an event, as far as it went to webhooks that the caller may see.
+    pub(super) fn of(call: &Call, mut event: AnnouncedEvent) -> Self {
+        event.tasks.retain(|task| webhooks::sees(call, Some(task.webhook)));
+        event.immediate.retain(|one| webhooks::sees(call, Some(one.webhook)));
         let immediate = event.immediate.into_iter().map(|one| Immediate {
             webhook: one.webhook.0,
             delivered: one.delivered,
@@ -205,7 +209,7 @@ fn accept(call: &Call, events: Vec<NewEvent>) -> Result<Vec<Announced>, Failure>
         FinishError::KeyTaken { .. } => Failure::refused("key_taken", error.to_string()),
         error => Failure::unavailable(&error),
     })?;
-    Ok(finished.events.into_iter().map(Announced::from).collect())
+    Ok(finished.events.into_iter().map(|event| Announced::of(call, event)).collect())
 }
 
 fn announce_one(call: &Call, run: &mut Run, new: NewEvent, place: (usize, usize)) -> Result<(), Failure> {
@@ -278,7 +282,9 @@ async fn show(caller: Caller<Own>, Path(EventPath { id }): Path<EventPath>) -> R
         let missing = || Failure::missing("There is no such event, or it was removed with its last task.");
         let event = call.host().event(&id)?.filter(|event| call.sees(event.owner.0)).ok_or_else(missing)?;
         let filter = TaskFilter { event: Some(id), limit: MOST_TASKS, ..TaskFilter::default() };
-        let tasks = call.host().tasks().list(&filter)?;
+        let mut tasks = call.host().tasks().list(&filter)?;
+        // An owner's events also go to webhooks of the whole site, which are not the owner's affair.
+        tasks.retain(|task| webhooks::sees(call, task.webhook));
         Ok(Event {
             id: event.id.0,
             event: event.name,

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::answer::Failure;
 
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A body of JSON.
 pub(super) struct Json<T>(pub(super) T);

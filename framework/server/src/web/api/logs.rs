@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use switchboard::channel_log::{self, LogFile, Search, SearchError};
 use switchboard::store::Timestamp;
 
-use super::answer::{Answer, Failure};
+use super::answer::{Answer, Failure, Text};
 use super::caller::{Caller, Site};
-use super::input::Query;
+use super::input::{Path, Query};
 use super::tasks::time;
 use crate::web::App;
+use crate::web::stream::stream_log;
 
 /// Records when nothing is said.
 const USUAL: u32 = 200;
@@ -24,6 +25,14 @@ const MOST: u32 = 1_000;
 pub(super) fn routes() -> ApiRouter<Arc<App>> {
     ApiRouter::new()
         .api_route("/logs", get_with(list, |op| op.id("listLogs").tag("logs").summary("List the logs")))
+        .api_route(
+            "/logs/{id}/download",
+            get_with(download, |op| {
+                op.id("downloadLog").tag("logs").summary("Download a file of a log").description(
+                    "As it is on the disk: a record is a line.",
+                )
+            }),
+        )
         .api_route(
             "/log-records",
             get_with(records, |op| {
@@ -187,4 +196,20 @@ async fn records(caller: Caller<Site>, Query(wanted): Query<Wanted>) -> Result<A
         Ok(records.into_iter().map(LogRecord::from).collect())
     });
     found.await.map(Answer)
+}
+
+/// The path of a file of a log.
+#[derive(Deserialize, JsonSchema)]
+struct LogPath {
+    /// Its id, from `/logs`.
+    id: String,
+}
+
+async fn download(caller: Caller<Site>, Path(LogPath { id }): Path<LogPath>) -> Result<Text, Failure> {
+    let opened = caller.run(move |call| {
+        let opened = call.host().logs().open(&id).map_err(|error| failed(&error))?;
+        let (listed, file) = opened.ok_or_else(missing)?;
+        Ok(stream_log(call.app(), &listed, file)?)
+    });
+    opened.await.map(Text)
 }

@@ -1,16 +1,17 @@
 //! Plugins: what is in the folders, and what became of each file.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{get_with, post_with};
+use aide::axum::routing::{get_with, patch_with, post_with};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use switchboard::{LoadReport, PluginReport, Suspension as Suspended};
+use switchboard::{LoadReport, PluginDetail, PluginReport, Suspension as Suspended};
 
-use super::answer::{Answer, Failure};
-use super::caller::{Administrate, Caller, Operate, Site};
-use super::input::Path;
+use super::answer::{Answer, Done, Failure};
+use super::caller::{Administrate, Call, Caller, Operate, Site};
+use super::input::{Json, Path, Query};
 use crate::web::App;
 
 pub(super) fn routes() -> ApiRouter<Arc<App>> {
@@ -27,6 +28,47 @@ pub(super) fn routes() -> ApiRouter<Arc<App>> {
             "/plugins/rescan",
             post_with(rescan, |op| {
                 op.id("rescanPlugins").tag("plugins").summary("Bring the plugins in line with the folders now")
+            }),
+        )
+        .api_route(
+            "/plugins/{id}",
+            get_with(show, |op| op.id("getPlugin").tag("plugins").summary("Show a plugin in full")).delete_with(
+                remove,
+                |op| {
+                    op.id("removePlugin")
+                        .tag("plugins")
+                        .summary("Remove a plugin from the folder")
+                        .description("With the version before it. Its tasks wait for it to come back.")
+                },
+            ),
+        )
+        .api_route(
+            "/plugins/{id}/enable",
+            post_with(enable, |op| op.id("enablePlugin").tag("plugins").summary("Let a plugin run that was disabled")),
+        )
+        .api_route(
+            "/plugins/{id}/disable",
+            post_with(disable, |op| {
+                op.id("disablePlugin")
+                    .tag("plugins")
+                    .summary("Keep a plugin from running")
+                    .description("Also after a restart. Its tasks wait until it is enabled.")
+            }),
+        )
+        .api_route(
+            "/plugins/{id}/rollback",
+            post_with(rollback, |op| {
+                op.id("rollbackPlugin")
+                    .tag("plugins")
+                    .summary("Return to the version of a plugin before the last upgrade")
+            }),
+        )
+        .api_route(
+            "/plugins/{id}/settings",
+            patch_with(set, |op| {
+                op.id("setPluginSettings").tag("plugins").summary("Change settings of a plugin").description(
+                    "What is left out stays as it is, `null` takes a setting away. They hold from the next call on.",
+                )
             }),
         )
         .api_route(
@@ -52,7 +94,7 @@ struct Plugins {
 
 /// A file in a plugin folder.
 #[derive(Serialize, JsonSchema)]
-struct Plugin {
+pub(super) struct Plugin {
     /// Id of the plugin.
     id: Option<String>,
     /// Its version.
@@ -144,9 +186,190 @@ async fn rescan(caller: Caller<Administrate>) -> Result<Answer<Plugins>, Failure
 
 /// The path of a plugin.
 #[derive(Deserialize, JsonSchema)]
-struct PluginPath {
+pub(super) struct PluginPath {
+    /// Its id.
+    pub(super) id: String,
+}
+
+/// A plugin in full.
+#[derive(Serialize, JsonSchema)]
+struct WholePlugin {
+    /// Its files: one, or one for each folder that holds it.
+    files: Vec<Plugin>,
+    /// plugin-api version that it was built with.
+    api: String,
+    /// Oldest plugin-api version of a host that it works with.
+    needs_api: String,
+    /// Compiler that built it.
+    rustc: String,
+    /// Target triple that it was built for.
+    target: String,
+    /// Host services that it cannot do without.
+    capabilities: Vec<String>,
+    /// Plugins that it cannot do without.
+    depends: Vec<Dependency>,
+    /// Plugins that run and cannot do without it.
+    needed_by: Vec<String>,
+    /// Whether the version before the installed one is kept.
+    previous: bool,
+    /// Its settings.
+    settings: Vec<Setting>,
+    /// Languages in which it has texts.
+    languages: Vec<String>,
+}
+
+/// A plugin that another one cannot do without.
+#[derive(Serialize, JsonSchema)]
+struct Dependency {
     /// Its id.
     id: String,
+    /// Which of its versions will do.
+    version: String,
+    /// The version that is active.
+    active: Option<String>,
+    /// Whether that will do.
+    met: bool,
+}
+
+/// A setting of a plugin.
+#[derive(Serialize, JsonSchema)]
+struct Setting {
+    /// Its key.
+    key: String,
+    /// Its label.
+    title: String,
+    /// What its value has to be, such as `input` or `password`.
+    format: String,
+    /// The value; none when it is not set, and never that of a password.
+    value: Option<String>,
+    /// Whether a value is set.
+    set: bool,
+    /// What the plugin takes when none is set.
+    default: String,
+    /// Whether the plugin cannot do without it.
+    required: bool,
+}
+
+impl From<PluginDetail> for WholePlugin {
+    fn from(detail: PluginDetail) -> Self {
+        let depends = detail.depends.into_iter().map(|one| Dependency {
+            id: one.id,
+            version: one.version,
+            active: one.active,
+            met: one.met,
+        });
+        let settings = detail.settings.into_iter().map(|one| Setting {
+            format: one.format.as_str().to_owned(),
+            key: one.key,
+            title: one.title,
+            value: one.value,
+            set: one.set,
+            default: one.default,
+            required: one.required,
+        });
+        Self {
+            files: detail.files.into_iter().map(Plugin::from).collect(),
+            api: detail.api,
+            needs_api: detail.needs_api,
+            rustc: detail.rustc,
+            target: detail.target,
+            capabilities: detail.capabilities,
+            depends: depends.collect(),
+            needed_by: detail.needed_by,
+            previous: detail.previous,
+            settings: settings.collect(),
+            languages: detail.languages,
+        }
+    }
+}
+
+fn whole(call: &Call, id: &str) -> Result<WholePlugin, Failure> {
+    Ok(call.host().plugin_folder().detail(id, &call.host().config().languages.default)?.into())
+}
+
+async fn show(caller: Caller<Site>, Path(PluginPath { id }): Path<PluginPath>) -> Result<Answer<WholePlugin>, Failure> {
+    caller.run(move |call| whole(call, &id)).await.map(Answer)
+}
+
+async fn enable(
+    caller: Caller<Administrate>,
+    Path(PluginPath { id }): Path<PluginPath>,
+) -> Result<Answer<Vec<Plugin>>, Failure> {
+    let enabled = caller.run(move |call| {
+        let reports = call.host().plugin_folder().enable(&id)?;
+        call.changed("plugin.enable", &format!("plugin {id}"), "")?;
+        Ok(reports.into_iter().map(Plugin::from).collect())
+    });
+    enabled.await.map(Answer)
+}
+
+/// What to do about plugins that need it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Force {
+    /// Also when other plugins need it, which wait then.
+    #[serde(default)]
+    force: bool,
+}
+
+async fn disable(
+    caller: Caller<Administrate>,
+    Path(PluginPath { id }): Path<PluginPath>,
+    Query(Force { force }): Query<Force>,
+) -> Result<Answer<Vec<Plugin>>, Failure> {
+    let disabled = caller.run(move |call| {
+        let reports = call.host().plugin_folder().disable(&id, force)?;
+        call.changed("plugin.disable", &format!("plugin {id}"), "")?;
+        Ok(reports.into_iter().map(Plugin::from).collect())
+    });
+    disabled.await.map(Answer)
+}
+
+async fn remove(
+    caller: Caller<Administrate>,
+    Path(PluginPath { id }): Path<PluginPath>,
+    Query(Force { force }): Query<Force>,
+) -> Result<Done, Failure> {
+    let removed = caller.run(move |call| {
+        let file = call.host().plugin_folder().remove(&id, force)?;
+        call.changed("plugin.remove", &format!("plugin {id}"), &file.display().to_string())
+    });
+    removed.await.map(|()| Done)
+}
+
+async fn rollback(
+    caller: Caller<Administrate>,
+    Path(PluginPath { id }): Path<PluginPath>,
+) -> Result<Answer<Plugin>, Failure> {
+    let returned = caller.run(move |call| {
+        let report = call.host().plugin_folder().rollback(&id)?;
+        call.changed("plugin.rollback", &format!("plugin {id}"), report.version.as_deref().unwrap_or_default())?;
+        Ok(report.into())
+    });
+    returned.await.map(Answer)
+}
+
+/// Settings to change.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewSettings {
+    /// Values by key.
+    settings: BTreeMap<String, Option<String>>,
+}
+
+async fn set(
+    caller: Caller<Administrate>,
+    Path(PluginPath { id }): Path<PluginPath>,
+    Json(NewSettings { settings }): Json<NewSettings>,
+) -> Result<Answer<WholePlugin>, Failure> {
+    let set = caller.run(move |call| {
+        let changes: Vec<_> = settings.into_iter().collect();
+        call.host().plugin_folder().set(&id, &changes)?;
+        let keys: Vec<&str> = changes.iter().map(|(key, _)| key.as_str()).collect();
+        call.changed("plugin.set", &format!("plugin {id}"), &keys.join(", "))?;
+        whole(call, &id)
+    });
+    set.await.map(Answer)
 }
 
 /// What was resumed.

@@ -65,6 +65,12 @@ pub(super) fn routes() -> ApiRouter<Arc<App>> {
 #[derive(Clone, Copy)]
 pub(super) struct State(TaskState);
 
+impl State {
+    pub(super) fn get(self) -> TaskState {
+        self.0
+    }
+}
+
 impl From<TaskState> for State {
     fn from(state: TaskState) -> Self {
         Self(state)
@@ -317,7 +323,11 @@ async fn retry(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>)
 async fn cancel(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Task>, Failure> {
     let cancelled = caller.run(move |call| {
         let task = find(call, id)?;
-        call.host().tasks().cancel(task.id)?;
+        if !call.host().tasks().cancel(task.id)? {
+            let state = call.host().tasks().get(task.id)?.state;
+            let detail = format!("Task {id} is {state}: only a task that is ready or waiting can be cancelled.");
+            return Err(Failure::refused("refused", detail));
+        }
         call.changed("task.cancel", &format!("task {id}"), "")?;
         Ok(call.host().tasks().get(task.id)?.into())
     });

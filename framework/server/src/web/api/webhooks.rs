@@ -15,10 +15,14 @@ use switchboard::{WebhookDraft, WebhookError};
 
 use self::shape::{Change, NewWebhook, Webhook};
 use super::answer::{Answer, Done, Failure};
+use super::bulks::{Count, Operation, USUAL_PER_SECOND};
 use super::caller::{Call, Caller, Own, OwnChange};
+use super::events::Announced;
 use super::input::{Json, Numbered, Path, Query};
 use super::page::{self, Page};
+use super::tasks::time;
 use crate::web::App;
+use crate::web::answer::told_of;
 
 /// Longest time for which the former secret of a webhook is used beside the new one.
 const LONGEST_KEEP_SECONDS: u64 = 7 * 24 * 60 * 60;
@@ -65,6 +69,29 @@ pub(super) fn routes() -> ApiRouter<Arc<App>> {
                 )
             }),
         )
+        .api_route(
+            "/webhooks/{id}/test",
+            post_with(send_test, |op| {
+                op.id("testWebhook").tag("webhooks").summary("Send a test event to one webhook only").description(
+                    "The event `webhook_test`, whatever events the webhook gets. It is delivered as any other, with retries.",
+                )
+            }),
+        )
+        .api_route(
+            "/webhooks/{id}/recoverable",
+            get_with(count_recoverable, |op| {
+                op.id("countRecoverable").tag("webhooks").summary("Count the deliveries that have never arrived")
+            }),
+        )
+        .api_route(
+            "/webhooks/{id}/recover",
+            post_with(recover, |op| {
+                op.id("recoverDeliveries")
+                    .tag("webhooks")
+                    .summary("Make the deliveries again that have never arrived")
+                    .description("A bulk operation does it in the background, with all tries of the webhook's schedule.")
+            }),
+        )
 }
 
 /// Whose change it is.
@@ -101,6 +128,11 @@ pub(super) fn find(call: &Call, id: i64) -> Result<Stored, Failure> {
     let id = WebhookId(id);
     let webhook = call.host().webhooks().get(id)?;
     if call.sees(webhook.owner.0) { Ok(webhook) } else { Err(WebhookError::Missing { id }.into()) }
+}
+
+/// Whether the caller may see what belongs to a webhook; what belongs to none is the whole site's.
+pub(super) fn sees(call: &Call, webhook: Option<WebhookId>) -> bool {
+    call.who.owner.is_none() || webhook.is_some_and(|webhook| find(call, webhook.0).is_ok())
 }
 
 /// Which webhooks to list.
@@ -145,8 +177,7 @@ async fn add(
         new.owner = Some(call.owner(new.owner)?);
         let draft = new.apply(WebhookDraft::default())?;
         let webhook = call.host().webhooks().add(draft).map_err(told)?;
-        let detail = format!("{} of owner {} to {}", webhook.method, webhook.owner, webhook.title());
-        call.changed("webhook.add", &format!("webhook {}", webhook.id), &detail)?;
+        call.changed("webhook.add", &format!("webhook {}", webhook.id), &told_of(&webhook))?;
         shown(call, webhook)
     });
     added.await.map(Answer)
@@ -184,7 +215,7 @@ async fn remove(
     let removed = caller.run(move |call| {
         let webhook = find(call, id)?;
         call.host().webhooks().if_version(if_version).remove(webhook.id).map_err(told)?;
-        call.changed("webhook.remove", &format!("webhook {id}"), webhook.title())
+        call.changed("webhook.remove", &format!("webhook {id}"), &told_of(&webhook))
     });
     removed.await.map(|()| Done)
 }
@@ -265,4 +296,67 @@ fn merged(
         fields.extend(given);
     }
     serde_json::from_value(merged).map_err(wrong)
+}
+
+async fn send_test(
+    caller: Caller<OwnChange>,
+    Path(Numbered { id }): Path<Numbered>,
+) -> Result<Answer<Announced, 201>, Failure> {
+    let sent = caller.run(move |call| {
+        let event = call.host().webhooks().send_test(find(call, id)?.id)?;
+        call.changed("webhook.test", &format!("webhook {id}"), &format!("event {}", event.id))?;
+        Ok(Announced::of(call, event))
+    });
+    sent.await.map(Answer)
+}
+
+/// Since when.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    /// What was announced then or later.
+    #[schemars(extend("format" = "date-time"))]
+    since: String,
+}
+
+/// What to recover.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Recovery {
+    /// What was announced then or later.
+    #[schemars(extend("format" = "date-time"))]
+    since: String,
+    /// At most so many deliveries a second; 100 when left out.
+    #[schemars(range(min = 1, max = 10000))]
+    per_second: Option<u32>,
+}
+
+async fn count_recoverable(
+    caller: Caller<Own>,
+    Path(Numbered { id }): Path<Numbered>,
+    Query(Since { since }): Query<Since>,
+) -> Result<Answer<Count>, Failure> {
+    let since = time("since", Some(since))?.unwrap_or_default();
+    let counted = caller.run(move |call| {
+        let id = find(call, id)?.id;
+        Ok(Count { total: call.host().webhooks().deliveries().count_recoverable(id, since)? })
+    });
+    counted.await.map(Answer)
+}
+
+async fn recover(
+    caller: Caller<OwnChange>,
+    Path(Numbered { id }): Path<Numbered>,
+    Json(recovery): Json<Recovery>,
+) -> Result<Answer<Operation, 201>, Failure> {
+    let since = time("since", Some(recovery.since)).map_err(Failure::of_body)?.unwrap_or_default();
+    let per_second = recovery.per_second.unwrap_or(USUAL_PER_SECOND);
+    let recovered = caller.run(move |call| {
+        let webhook = find(call, id)?.id;
+        let bulk = call.host().webhooks().deliveries().recover(webhook, since, per_second, &call.who.name)?;
+        let detail = format!("{} deliveries since {since}, bulk operation {}", bulk.total, bulk.id);
+        call.changed("delivery.recover", &format!("webhook {id}"), &detail)?;
+        Ok(bulk.into())
+    });
+    recovered.await.map(Answer)
 }

@@ -1,0 +1,262 @@
+//! Every change that is made over the HTTP API leaves one entry in the audit log, and nothing else does. The command line is
+//! looked at in the same way in `every_command`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+use switchboard_tests::{Answered, Client, Receiver, Serving, Site, library, wait_until};
+
+/// Reads the entries that have come since the last look.
+pub(crate) struct Audit(i64);
+
+impl Audit {
+    pub(crate) fn of(site: &Site) -> Self {
+        let mut audit = Self(0);
+        let _ = audit.new_entries(site);
+        audit
+    }
+
+    pub(crate) fn new_entries(&mut self, site: &Site) -> Vec<Value> {
+        let all = site.json(&["audit", "--limit", "1000"]);
+        let new = all.as_array().unwrap().iter().filter(|entry| entry["id"].as_i64().unwrap() > self.0);
+        let new: Vec<Value> = new.cloned().collect();
+        self.0 = all[0]["id"].as_i64().unwrap_or_default();
+        new
+    }
+
+    /// Checks that there is exactly one new entry of this action, or none at all when there is no action.
+    #[track_caller]
+    pub(crate) fn check(&mut self, site: &Site, what: &str, via: &str, action: &str) {
+        let entries = self.new_entries(site);
+        let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+        let expected: &[&str] = if action.is_empty() { &[] } else { &[action] };
+        assert_eq!(actions, expected, "{what}");
+        assert!(entries.iter().all(|entry| entry["via"] == via), "{what}: {entries:?}");
+        for entry in &entries {
+            let text = entry.to_string();
+            assert!(
+                !["geheim", "pass-word", SECRET].iter().any(|secret| text.contains(secret)),
+                "{what}: a secret is in {text}"
+            );
+        }
+    }
+}
+
+/// With what the receiver's signatures are made.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// One call, its status, and the action that the log names then; none when nothing is changed.
+type Step = (&'static str, &'static str, Value, u16, &'static str);
+
+/// A call for each operation that may change something, in an order in which each of them can.
+fn steps(receiver: &Receiver) -> Vec<Step> {
+    // Neither who signs in at the receiver nor what its query holds is to be in a log.
+    let url = format!("{}?key=geheim", receiver.url("hook")).replace("http://", "http://ada:pass-word@");
+    let none = || json!({});
+    let since = json!({ "since": "2026-01-01T00:00:00Z" });
+    let event = json!({ "event": "booking_added", "owner": 0 });
+    let when = json!({ "when": "every 15m", "number": "06000", "handler": "hello" });
+    let bulk = json!({ "action": "cancel", "tasks": { "number": "06000", "state": "waiting" }, "per_second": 1 });
+    vec![
+        ("POST", "/webhooks", json!({ "owner": 0, "url": url, "method": "none" }), 422, ""),
+        (
+            "POST",
+            "/webhooks",
+            json!({ "owner": 0, "url": "https://example.com/hook?key=geheim", "method": "none" }),
+            201,
+            "webhook.add",
+        ),
+        (
+            "POST",
+            "/webhooks",
+            json!({ "owner": 0, "url": receiver.url("hook"), "method": "signed", "settings": { "signed_secret": SECRET } }),
+            201,
+            "webhook.add",
+        ),
+        ("PATCH", "/webhooks/2", json!({ "name": "Mirror" }), 200, "webhook.change"),
+        ("PATCH", "/webhooks/2", json!({ "url": "gopher://" }), 422, ""),
+        ("DELETE", "/webhooks/1", none(), 204, "webhook.remove"),
+        ("POST", "/webhooks/2/rotate-secret", none(), 200, "webhook.rotate"),
+        ("POST", "/webhooks/2/disable", none(), 200, "webhook.disable"),
+        ("POST", "/webhooks/2/enable", none(), 200, "webhook.enable"),
+        ("POST", "/webhooks/2/test", none(), 201, "webhook.test"),
+        ("POST", "/webhooks/2/recover", since, 201, "delivery.recover"),
+        // What a host application does all the time is no administrator's change.
+        ("POST", "/events", event.clone(), 201, ""),
+        ("POST", "/events/batch", json!({ "events": [event] }), 201, ""),
+        ("POST", "/deliveries/{delivery}/replay", none(), 201, "delivery.replay"),
+        ("POST", "/tasks/{done}/replay", none(), 201, "task.replay"),
+        ("POST", "/tasks/{done}/cancel", none(), 422, ""),
+        ("POST", "/tasks/{done}/retry", none(), 200, "task.retry"),
+        ("POST", "/tasks/{later}/cancel", none(), 200, "task.cancel"),
+        ("POST", "/tasks/{later}/cancel", none(), 422, ""),
+        ("POST", "/bulk-operations/count", json!({ "tasks": {} }), 200, ""),
+        ("POST", "/bulk-operations", json!({ "action": "retry", "tasks": {}, "expected": 4711 }), 422, ""),
+        ("POST", "/bulk-operations", json!({ "action": "retry", "tasks": { "number": "99999999999" } }), 422, ""),
+        ("POST", "/bulk-operations", bulk, 201, "bulk.cancel"),
+        ("POST", "/bulk-operations/{bulk}/pause", none(), 200, "bulk.pause"),
+        ("POST", "/bulk-operations/{bulk}/resume", none(), 200, "bulk.resume"),
+        ("POST", "/bulk-operations/{bulk}/stop", none(), 200, "bulk.stop"),
+        ("POST", "/bulk-operations/{bulk}/stop", none(), 422, ""),
+        ("PUT", "/schedules/nightly", when, 200, "schedule.set"),
+        ("PUT", "/schedules/nightly", json!({ "when": "often", "number": "06000", "handler": "hello" }), 422, ""),
+        ("POST", "/schedules/nightly/pause", none(), 200, "schedule.pause"),
+        ("POST", "/schedules/nightly/resume", none(), 200, "schedule.resume"),
+        ("DELETE", "/schedules/nightly", none(), 204, "schedule.remove"),
+        ("DELETE", "/schedules/nightly", none(), 404, ""),
+        ("POST", "/plugins/rescan", none(), 200, "plugin.rescan"),
+        ("POST", "/plugins", none(), 201, "plugin.install"),
+        ("POST", "/plugins", none(), 422, ""),
+        ("PUT", "/plugins/rival/library", none(), 200, "plugin.upgrade"),
+        ("POST", "/plugins/rival/rollback", none(), 200, "plugin.rollback"),
+        ("POST", "/plugins/rival/disable", none(), 200, "plugin.disable"),
+        ("POST", "/plugins/rival/enable", none(), 200, "plugin.enable"),
+        ("POST", "/plugins/rival/resume", none(), 200, "plugin.resume"),
+        ("DELETE", "/plugins/rival", none(), 204, "plugin.remove"),
+        ("POST", "/plugins/hello/disable", none(), 422, ""),
+        ("PATCH", "/plugins/dependent/settings", json!({ "settings": { "token": "geheim" } }), 200, "plugin.set"),
+        ("PATCH", "/plugins/dependent/settings", json!({ "settings": { "limit": "many" } }), 422, ""),
+        ("POST", "/triggers/06000/fire", json!({ "name": "hello" }), 200, "trigger.call"),
+        ("PUT", "/languages/hello/de-DE/greeting", json!({ "text": "Moin { $name }" }), 200, "text.override"),
+        ("PUT", "/languages/hello/de-DE/greeting", json!({ "text": "{ $na" }), 422, ""),
+        ("DELETE", "/languages/hello/de-DE/greeting", none(), 200, "text.restore"),
+        ("DELETE", "/languages/hello/de-DE/greeting", none(), 404, ""),
+    ]
+}
+
+fn call(client: &Client, method: &str, path: &str, body: &Value) -> Answered {
+    let sends_library = (method, path) == ("POST", "/plugins") || path.ends_with("/library");
+    if sends_library {
+        let bytes = fs::read(library("fixture_rival")).unwrap();
+        let headers = [("content-type", "application/octet-stream")];
+        return client.send(method, &format!("/api/v1{path}"), &headers, &bytes);
+    }
+    client.call(method, path, (method != "DELETE").then_some(body))
+}
+
+fn started() -> (Site, Serving, Client) {
+    let site = Site::with(&["hello", "webhook_none", "webhook_signed", "fixture_dependent"]);
+    site.settings(
+        "[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n[http]\nplugin_upload = true\n\
+         [plugins.dependent]\ntoken = \"x\"\n",
+    );
+    let serving = site.serve();
+    let client = Client::with_token(&site, &serving.address, "administrator", None);
+    (site, serving, client)
+}
+
+#[test]
+fn every_operation_of_the_api_that_changes_something_leaves_one_entry() {
+    let (site, _serving, client) = started();
+    let receiver = Receiver::friendly();
+    let later: Vec<String> =
+        (0..5).map(|_| site.json(&["task", "defer", "06000", "hello", "--after", "1h"])["id"].to_string()).collect();
+    let done = site.json(&["task", "defer", "06000", "hello"])["id"].to_string();
+    let is_done = || client.get(&format!("/tasks/{done}")).json()["task"]["state"] == "done";
+    wait_until("the task is done", is_done);
+    let (mut audit, mut bulk, mut tried) = (Audit::of(&site), String::new(), BTreeSet::new());
+    for (method, pattern, body, status, action) in steps(&receiver) {
+        let mut delivery = Value::Null;
+        if pattern.starts_with("/deliveries/") {
+            wait_until("the test event is delivered", || {
+                let newest = client.get("/deliveries?webhook=2&outcome=ok").json()["items"][0]["id"].clone();
+                delivery = newest;
+                delivery.is_i64()
+            });
+        }
+        let path = pattern.replace("{done}", &done).replace("{later}", &later[0]).replace("{bulk}", &bulk);
+        let path = path.replace("{delivery}", &delivery.to_string());
+        let answer = call(&client, method, &path, &body);
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        audit.check(&site, &format!("{method} {path}"), "api", action);
+        if pattern == "/bulk-operations" && status == 201 {
+            bulk = answer.json()["id"].to_string();
+        }
+        tried.insert(format!("{method} {}", pattern_of(&client, method, &path)));
+    }
+    let document = client.get("/openapi.json").is(200).json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in
+            item.as_object().unwrap().keys().filter(|key| ["post", "put", "patch", "delete"].contains(&key.as_str()))
+        {
+            let operation = format!("{} {path}", method.to_uppercase());
+            assert!(tried.contains(&operation), "{operation} may change something, and has no row in this test");
+        }
+    }
+}
+
+/// Returns the pattern of the document that a path has.
+fn pattern_of(client: &Client, method: &str, path: &str) -> String {
+    let document = client.get("/openapi.json").json();
+    let fits = |pattern: &String| {
+        let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+        pattern.len() == path.len() && pattern.iter().zip(&path).all(|(a, b)| a == b || a.starts_with('{'))
+    };
+    let paths = document["paths"].as_object().unwrap();
+    let mut found: Vec<&String> = paths
+        .iter()
+        .filter(|(pattern, item)| fits(pattern) && item.get(method.to_lowercase()).is_some())
+        .map(|(pattern, _)| pattern)
+        .collect();
+    // What is written out counts more than what varies.
+    found.sort_by_key(|pattern| pattern.matches('{').count());
+    found.first().unwrap_or_else(|| panic!("{method} {path} is in no document")).to_string()
+}
+
+#[test]
+fn whoever_signs_in_or_fails_to_is_in_the_log_under_the_name_that_was_given() {
+    let site = Site::new();
+    let _ = site
+        .run_with_input(&["user", "add", "ada", "--role", "operator", "--password", "-"], "correct horse battery")
+        .ok();
+    let serving = site.serve();
+    let mut audit = Audit::of(&site);
+    let client = Client::at(&serving.address);
+    let sign_in = |body: &str| {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+        client.send("POST", "/sign-in", &headers, body.as_bytes()).status
+    };
+    for (body, status, action, who) in [
+        ("name=ada&password=geheim", 422, "session.refuse", "ada"),
+        ("name=nobody%0a&password=geheim", 422, "session.refuse", "nobody"),
+        ("name=ada&password=correct+horse+battery", 303, "session.start", "ada"),
+    ] {
+        assert_eq!(sign_in(body), status, "{body}");
+        let entries = audit.new_entries(&site);
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!((&entries[0]["action"], &entries[0]["who"]), (&json!(action), &json!(who)));
+        assert!(entries[0]["detail"].as_str().unwrap().contains("from 127.0.0.1"), "{entries:?}");
+        assert!(!entries[0].to_string().contains("geheim"), "{entries:?}");
+    }
+}
+
+#[test]
+fn a_bulk_operation_over_a_number_that_is_none_is_refused_on_the_page_as_well() {
+    let (site, serving, _client) = started();
+    let _ = site
+        .run_with_input(&["user", "add", "ada", "--role", "operator", "--password", "-"], "correct horse battery")
+        .ok();
+    let client = Client::at(&serving.address);
+    let own = ("sec-fetch-site", "same-origin");
+    let signed_in = client.send("POST", "/sign-in", &[own], b"name=ada&password=correct+horse+battery").is(303);
+    let cookie = signed_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    for number in ["99999999999", "0", "-1", "x"] {
+        let body = format!("action=cancel&number={number}");
+        let answer = client.send("POST", "/tasks/bulk", &[own, ("cookie", &cookie)], body.as_bytes());
+        assert_eq!(answer.status, 422, "{number}: {answer:?}");
+    }
+    assert_eq!(site.json(&["task", "bulk", "list"]), json!([]));
+}
+
+#[test]
+fn an_import_is_in_the_log_of_the_folder_into_which_it_was_made() {
+    let (from, into) = (Site::with(&["webhook_none"]), Site::new());
+    from.add_webhook(0, "https://example.com/", "none", &[]);
+    let export = from.path().join("export.jsonl");
+    let _ = from.run(&["store", "export", export.to_str().unwrap()]).ok();
+    from.copy_keys(&into);
+    let mut audit = Audit::of(&into);
+    let _ = into.run(&["store", "import", export.to_str().unwrap()]).ok();
+    audit.check(&into, "store import", "cli", "store.import");
+}
