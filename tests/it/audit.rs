@@ -120,7 +120,7 @@ fn steps(receiver: &Receiver) -> Vec<Step> {
         ("POST", "/triggers/06000/fire", json!({ "name": "hello" }), 200, "trigger.call"),
         ("PUT", "/languages/hello/de-DE/greeting", json!({ "text": "Moin { $name }" }), 200, "text.override"),
         ("PUT", "/languages/hello/de-DE/greeting", json!({ "text": "{ $na" }), 422, ""),
-        ("DELETE", "/languages/hello/de-DE/greeting", none(), 200, "text.restore"),
+        ("DELETE", "/languages/hello/de-DE/greeting", none(), 200, "text.remove"),
         ("DELETE", "/languages/hello/de-DE/greeting", none(), 404, ""),
     ]
 }

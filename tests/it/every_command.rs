@@ -100,7 +100,7 @@ const ROWS: &[(&str, i32, &str)] = &[
     ("language show hello de-DE", 0, ""),
     ("language override hello de-DE greeting Moin", 0, "text.override"),
     ("language override hello de-DE greeting {", 2, ""),
-    ("language override hello de-DE greeting --remove", 0, "text.restore"),
+    ("language override hello de-DE greeting --remove", 0, "text.remove"),
     ("store check", 0, ""),
     ("store backup FOLDER/backup.db", 0, ""),
     ("store export FOLDER/export.jsonl", 0, ""),

@@ -48,7 +48,7 @@ impl Command {
             Self::Config(ConfigCommand::Set { key, .. }) => ("config.set", format!("setting {key}")),
             Self::Config(ConfigCommand::Unset { key }) => ("config.unset", format!("setting {key}")),
             Self::Language(LanguageCommand::Override { plugin, language, key, text, .. }) => {
-                let action = if text.is_some() { "text.override" } else { "text.restore" };
+                let action = if text.is_some() { "text.override" } else { "text.remove" };
                 (action, format!("text {key} of plugin {plugin} in {language}"))
             }
             Self::Language(LanguageCommand::List | LanguageCommand::Show { .. }) => return None,

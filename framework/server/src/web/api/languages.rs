@@ -168,7 +168,7 @@ fn change(call: &Call, path: &TextPath, text: Option<&str>) -> Result<Text, Fail
         return Err(Failure::missing(format!("There is no text of the administrator's for `{key}` in {language}.")));
     }
     call.host().override_text(plugin, language, key, text).map_err(told)?;
-    let action = if text.is_some() { "text.override" } else { "text.restore" };
+    let action = if text.is_some() { "text.override" } else { "text.remove" };
     call.changed(action, &format!("text {key} of plugin {plugin} in {language}"), "")?;
     let gone = Text { key: key.clone(), own: None, override_text: None };
     Ok(entry()?.map_or(gone, Text::from))
