@@ -92,7 +92,9 @@ fn of_task(command: &TaskCommand) -> Option<Named> {
         TaskCommand::Bulk(command) => match command {
             BulkCommand::List => return None,
             // They are only counted.
-            BulkCommand::Retry(args) | BulkCommand::Cancel(args) | BulkCommand::Replay(args) if !args.starts() => {
+            BulkCommand::Retry(args) | BulkCommand::Cancel(args) | BulkCommand::Replay { args, .. }
+                if !args.starts() =>
+            {
                 return None;
             }
             BulkCommand::Retry(_) => ("bulk.retry", "tasks that match".to_owned()),
