@@ -49,8 +49,8 @@ pub use record::{
     BulkState, BulkStep, Claimed, Ending, Envelope, Event, EventId, ExchangeTimings, Failing, HttpExchange,
     IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, LastIds, Lease, NewBulk, NewEvent, NewTask, NewWebhook,
     NotABulkAction, NotAMode, NotAPriority, NotAState, NotATimestamp, Order, OwnerId, PluginValue, Priority, Rate,
-    Record, Recovered, Resealed, Schedule, Sealed, SentBody, Started, StoredPolicy, Task, TaskCounts, TaskFilter,
-    TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
+    Record, Recovered, Resealed, RunEnd, Schedule, Sealed, SentBody, Started, StoredPolicy, Task, TaskCounts,
+    TaskFilter, TaskHead, TaskId, TaskState, TaskTemplate, Timestamp, Unique, Webhook, WebhookId, WebhookOptions,
 };
 pub(crate) use record::{Became, WEBHOOK_KEY, webhook_key};
 pub use schedule_store::ScheduleStore;

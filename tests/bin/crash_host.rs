@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard::store::{
-    Acceptance, AttemptResult, Ending, NewTask, SqliteStore, Store, TaskCounts, TaskStore, Timestamp,
+    Acceptance, AttemptResult, Ending, NewTask, RunEnd, SqliteStore, Store, TaskCounts, TaskStore, Timestamp,
 };
 use switchboard::{BuiltIn, CallHost, DeferOptions, Payload, PluginError, Switchboard, TriggerNumber};
 
@@ -195,13 +195,14 @@ fn accept(store: &SqliteStore, number: u64, payload: Vec<u8>) -> Option<switchbo
 /// Starts and ends a task, as often as it takes.
 fn finish(store: &SqliteStore, id: switchboard::store::TaskId) {
     loop {
-        let Ok(Some(started)) = store.start(id, Timestamp(1)).wait() else {
+        let Ok(Some(Ok(Some(started)))) = store.start(vec![id], Timestamp(1)).wait().map(|mut started| started.pop())
+        else {
             std::thread::park_timeout(Duration::from_millis(1));
             continue;
         };
         let attempt = AttemptResult { ended_at: Timestamp(2), outcome: "ok".into(), ..AttemptResult::default() };
-        let ending = Ending::Done { keep_input: true };
-        while store.finish(id, started.lease, ending.clone(), attempt.clone()).wait().is_err() {
+        let end = RunEnd { task: id, lease: started.lease, ending: Ending::Done { keep_input: true }, attempt };
+        while store.finish(vec![end.clone()]).wait().is_err() {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         return say(&format!("D {id} done"));

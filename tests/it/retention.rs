@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchboard::store::{
-    Acceptance, AttemptResult, Ending, NewTask, SqliteStore, Store, TaskId, TaskStore, Timestamp,
+    Acceptance, AttemptResult, Ending, NewTask, RunEnd, SqliteStore, Store, TaskId, TaskStore, Timestamp,
 };
 use switchboard_tests::{Site, wait_until};
 
@@ -23,9 +23,10 @@ fn ended(store: &SqliteStore, days: u64, ending: Ending) -> TaskId {
         ..NewTask::default()
     };
     let id = store.accept(Acceptance { events: Vec::new(), tasks: vec![task] }).wait().unwrap()[0].head.id;
-    let started = store.start(id, at).wait().unwrap().unwrap();
+    let started = store.start(vec![id], at).wait().unwrap().remove(0).unwrap().unwrap();
     let attempt = AttemptResult { ended_at: at, outcome: "ok".into(), ..AttemptResult::default() };
-    assert!(store.finish(id, started.lease, ending, attempt).wait().unwrap());
+    let end = RunEnd { task: id, lease: started.lease, ending, attempt };
+    assert_eq!(store.finish(vec![end]).wait().unwrap(), [true]);
     id
 }
 

@@ -1,8 +1,10 @@
 //! The deferred engine of one host: what the rest of the host says to it, and what its parts share.
 
+mod ends;
 mod keeper;
 mod lanes;
 mod pool;
+mod starts;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use self::keeper::Keeper;
 use self::pool::Pool;
+use self::starts::Starts;
 use super::executor::{Ended, verdict};
 use super::housekeeping::{Housekeeping, Kept, Made};
 use super::intake::Intake;
@@ -92,7 +95,7 @@ enum Message {
     Accepted(Vec<TaskHead>),
     /// Tasks were committed that nobody holds; the intake has noted which.
     Overflow,
-    Ended(Ended),
+    Ended(Vec<Ended>),
     /// A claim has ended.
     Claimed {
         lanes: Vec<Lane>,
@@ -166,7 +169,10 @@ impl Deferred {
             stopping: AtomicBool::new(false),
         });
         let (messages, inbox) = unbounded();
-        let pool = Pool::start(settings.limits.threads, &shared, &messages)?;
+        let (ran, ends) = unbounded();
+        ends::start(&shared, ends, messages.clone())?;
+        let pool = Pool::start(settings.limits.threads, &shared, &ran)?;
+        let starts = Starts::start(&shared, pool, runtime.clone(), ran, messages.clone())?;
         let housekeeping = if settings.whole_store {
             let made = messages.clone();
             let tell = move |one| {
@@ -180,7 +186,7 @@ impl Deferred {
         } else {
             None
         };
-        let mut keeper = Keeper::new(&settings, &shared, pool, runtime, (messages.clone(), inbox));
+        let mut keeper = Keeper::new(&settings, &shared, starts, runtime, (messages.clone(), inbox));
         keeper.housekeeping.clone_from(&housekeeping);
         let thread = std::thread::Builder::new().name("switchboard-scheduler".into()).spawn(move || keeper.work())?;
         Ok(Self { shared, messages, thread: Mutex::new(Some(thread)), housekeeping })

@@ -1,4 +1,4 @@
-//! Runs one task: start on disk, handler, end on disk.
+//! Runs one task that has been started, and says what comes of it when its end is on disk.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use super::scheduler::Verdict;
 use super::{CHANNEL, Ending, Outcome, TaskOutcome};
 use crate::error::Chain;
 use crate::runtime::INTERRUPTED;
-use crate::store::{AttemptResult, Lease, Receipt, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
+use crate::store::{AttemptResult, Lease, RunEnd, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp};
 
 /// Wait between tries to write to a store that fails, for example because its disk is full.
 pub(crate) const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(super) enum Next {
 }
 
 impl Ended {
-    fn gone(head: TaskHead) -> Self {
+    pub(super) fn gone(head: TaskHead) -> Self {
         Self::silent(head, Next::Gone)
     }
 
@@ -51,62 +51,61 @@ impl Ended {
     }
 }
 
+/// A task that has been started.
+pub(super) struct Run {
+    pub(super) head: TaskHead,
+    pub(super) started: Arc<Started>,
+    pub(super) signal: Signal,
+}
+
+/// A run that is over, and how it ended.
+pub(super) struct Ran {
+    run: Run,
+    end: End,
+}
+
+impl Ran {
+    /// Returns what is written down.
+    pub(super) fn end(&self) -> RunEnd {
+        let (Started { task, lease, .. }, End { ending, written, .. }) = (&*self.run.started, &self.end);
+        RunEnd { task: task.id, lease: *lease, ending: ending.clone(), attempt: written.clone() }
+    }
+
+    /// Returns whether nobody waits for it to be written down.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.run.signal.is_stopped()
+    }
+
+    /// Leaves the task as it is, to be found at the next start.
+    pub(super) fn given_up(self) -> Ended {
+        Ended::gone(self.run.head)
+    }
+}
+
 impl Shared {
-    /// Runs the task of an asynchronous handler, until `signal` says that it has to end.
-    pub(super) async fn run_async(self: Arc<Self>, head: TaskHead, mut signal: Signal) -> Ended {
-        let started = match self.store.start(head.id, self.now()).await {
-            Ok(Some(started)) => Arc::new(started),
-            Ok(None) => return Ended::gone(head),
-            Err(error) => {
-                if let Some(quarantine) = self.quarantine(&head, &error) {
-                    self.quarantined(&head, quarantine.await);
-                    return Ended::gone(head);
-                }
-                return self.not_started(head, &error);
-            }
-        };
-        let work = Arc::clone(&self.work).run_async(Arc::clone(&started));
+    /// Runs the task of an asynchronous handler, until its signal says that it has to end.
+    pub(super) async fn run_async(self: Arc<Self>, mut run: Run) -> Ran {
+        let work = Arc::clone(&self.work).run_async(Arc::clone(&run.started));
         let attempted = tokio::select! {
             biased;
             // The handler's future is dropped.
-            why = signal.ended() => Attempted::Interrupted(why),
+            why = run.signal.ended() => Attempted::Interrupted(why),
             outcome = work => outcome.map_or(Attempted::NotCalled, Attempted::Ended),
         };
-        let end = self.end(&started, attempted);
-        loop {
-            match self.store.finish(started.task.id, started.lease, end.ending.clone(), end.written.clone()).await {
-                Ok(applied) => return self.told(head, &started, &end, applied),
-                Err(error) => {
-                    self.cannot_finish(&head, &error);
-                    if signal.is_stopped() {
-                        return Ended::gone(head);
-                    }
-                    tokio::time::sleep(STORE_RETRY).await;
-                }
-            }
-        }
+        let end = self.end(&run.started, attempted);
+        Ran { run, end }
     }
 
     /// Runs the task of a synchronous handler in this thread.
-    pub(super) fn run_sync(&self, head: TaskHead, signal: &Signal) -> Ended {
-        let started = match self.store.start(head.id, self.now()).wait() {
-            Ok(Some(started)) => started,
-            Ok(None) => return Ended::gone(head),
-            Err(error) => {
-                if let Some(quarantine) = self.quarantine(&head, &error) {
-                    self.quarantined(&head, quarantine.wait());
-                    return Ended::gone(head);
-                }
-                return self.not_started(head, &error);
-            }
-        };
+    pub(super) fn run_sync(&self, run: Run) -> Ran {
+        let Run { head, started, signal } = &run;
         self.in_threads().insert(head.id, started.lease);
         let attempted = if signal.is_cancelled() {
             // Whoever gives back what is in the threads may have looked already.
             Attempted::Interrupted(signal.why())
         } else {
             // The handler's own panics are caught in the plugin; this one is for the host's.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(&started, signal.cancelled())))
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(started, signal.cancelled())))
                 .unwrap_or_else(|_| Some(Outcome::failed(PluginError::retryable("the host failed inside"))));
             outcome.map_or(Attempted::NotCalled, Attempted::Ended)
         };
@@ -118,30 +117,21 @@ impl Shared {
             }
             attempted => attempted,
         };
-        let end = self.end(&started, attempted);
-        loop {
-            match self.store.finish(started.task.id, started.lease, end.ending.clone(), end.written.clone()).wait() {
-                Ok(applied) => return self.told(head, &started, &end, applied),
-                Err(error) => {
-                    self.cannot_finish(&head, &error);
-                    if signal.is_stopped() {
-                        return Ended::gone(head);
-                    }
-                    std::thread::park_timeout(STORE_RETRY);
-                }
-            }
-        }
+        let end = self.end(started, attempted);
+        Ran { run, end }
     }
 
     /// Gives back the tasks of synchronous handlers that do not return. Their results, should they come, are late ones.
     pub(super) fn give_back(&self) {
-        let left: Vec<_> = self.in_threads().drain().collect();
-        for (id, lease) in left {
-            let given = self.store.finish(id, lease, Ending::Release, interrupted(self.now(), STOPPED)).wait();
-            if let Err(error) = given {
-                log::error!(logger: self.log, target: CHANNEL, task = id.to_string(), error = Chain(&error).to_string();
-                    "an interrupted task cannot be given back; it is found at the next start");
-            }
+        let attempt = interrupted(self.now(), STOPPED);
+        let given_back = |(task, lease)| RunEnd { task, lease, ending: Ending::Release, attempt: attempt.clone() };
+        let left: Vec<RunEnd> = self.in_threads().drain().map(given_back).collect();
+        let count = left.len();
+        if count > 0
+            && let Err(error) = self.store.finish(left).wait()
+        {
+            log::error!(logger: self.log, target: CHANNEL, tasks = count, error = Chain(&error).to_string();
+                "interrupted tasks cannot be given back; they are found at the next start");
         }
     }
 
@@ -174,8 +164,9 @@ impl Shared {
         }
     }
 
-    fn told(&self, head: TaskHead, started: &Started, end: &End, applied: bool) -> Ended {
-        let End { written, ending, verdict, called } = end;
+    /// Tells whoever wants to know how a run ended, after that is on disk; `applied` says whether it was in time.
+    pub(super) fn told(&self, ran: Ran, applied: bool) -> Ended {
+        let Ran { run: Run { head, started, .. }, end: End { written, ending, verdict, called } } = ran;
         if !applied {
             log::warn!(logger: self.log, target: CHANNEL, task = head.id.to_string();
                 "a late result was dropped: the task has been run again or ended by hand since");
@@ -184,10 +175,10 @@ impl Shared {
         if !called {
             return Ended::silent(head, Next::InStore);
         }
-        self.work.ended(started, written, ending);
+        self.work.ended(&started, &written, &ending);
         let (state, next_at) = match ending {
             Ending::Done { .. } => (TaskState::Done, None),
-            Ending::Retry { at, .. } => (TaskState::Waiting, Some(*at)),
+            Ending::Retry { at, .. } => (TaskState::Waiting, Some(at)),
             Ending::Dead { .. } => (TaskState::Dead, None),
             Ending::Release => (TaskState::Ready, None),
         };
@@ -195,38 +186,29 @@ impl Shared {
             id: head.id,
             state,
             attempt: started.task.attempts,
-            outcome: written.outcome.clone(),
+            outcome: written.outcome,
             status: written.status,
-            detail: written.detail.clone(),
+            detail: written.detail,
             next_at,
         });
         let next = match ending {
             Ending::Retry { at, hold: true, .. } => {
-                Next::Held(TaskHead { run_at: *at, attempts: head.attempts + 1, ..head.clone() })
+                Next::Held(TaskHead { run_at: at, attempts: head.attempts + 1, ..head.clone() })
             }
-            Ending::Retry { at, .. } => Next::Later(*at),
+            Ending::Retry { at, .. } => Next::Later(at),
             _ => Next::Gone,
         };
-        Ended { head, next, verdict: *verdict }
+        Ended { head, next, verdict }
     }
 
-    /// Gives up a task whose record cannot be read; `None` when the error is of another kind.
-    fn quarantine(&self, head: &TaskHead, error: &StoreError) -> Option<Receipt<bool>> {
-        let StoreError::Corrupt { reason, .. } = error else { return None };
-        log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = error.to_string();
-            "a task cannot be read and is given up");
-        Some(self.store.quarantine(head.id, reason.clone(), self.now()))
-    }
-
-    fn quarantined(&self, head: &TaskHead, result: Result<bool, StoreError>) {
-        // Should it fail, the task is in the way of nobody but its ordered key, and found again at the next start.
-        if let Err(error) = result {
-            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(&error).to_string();
-                "a task that cannot be read cannot be given up; it is found at the next start");
+    /// Says what comes of a task that the store could not start. One whose record cannot be read is given up.
+    pub(super) fn not_started(&self, head: TaskHead, error: &StoreError) -> Ended {
+        if let StoreError::Corrupt { reason, .. } = error {
+            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = error.to_string();
+                "a task cannot be read and is given up");
+            self.quarantine(&head, reason);
+            return Ended::gone(head);
         }
-    }
-
-    fn not_started(&self, head: TaskHead, error: &StoreError) -> Ended {
         log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(error).to_string();
             "the store cannot start a task; it is tried again");
         let wait_ms = i64::try_from(STORE_RETRY.as_millis()).unwrap_or(i64::MAX);
@@ -235,12 +217,21 @@ impl Shared {
         Ended::silent(head, next)
     }
 
-    fn cannot_finish(&self, head: &TaskHead, error: &StoreError) {
-        log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(error).to_string();
+    fn quarantine(&self, head: &TaskHead, reason: &str) {
+        // Should it fail, the task is in the way of nobody but its ordered key, and found again at the next start.
+        if let Err(error) = self.store.quarantine(head.id, reason.to_owned(), self.now()).wait() {
+            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string(), error = Chain(&error).to_string();
+                "a task that cannot be read cannot be given up; it is found at the next start");
+        }
+    }
+
+    pub(super) fn cannot_finish(&self, ran: &Ran, error: &StoreError) {
+        let task = ran.run.head.id.to_string();
+        log::error!(logger: self.log, target: CHANNEL, task, error = Chain(error).to_string();
             "the store cannot take the end of a task; it is written again until it does");
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp(self.clock.now())
     }
 }

@@ -14,8 +14,8 @@ use std::num::NonZeroU32;
 
 use super::{
     Acceptance, AcceptedTask, AttemptResult, Ending, EventId, IdempotencyKey, KeyCounts, KeyPolicy, Keyed, Lane, Lease,
-    NewEvent, NewTask, OwnerId, Priority, Rate, Retention, Store, TaskFilter, TaskHead, TaskId, TaskState, Timestamp,
-    Unique, WebhookId,
+    NewEvent, NewTask, OwnerId, Priority, Rate, Retention, RunEnd, Started, Store, TaskFilter, TaskHead, TaskId,
+    TaskState, Timestamp, Unique, WebhookId,
 };
 use crate::store::record::Move;
 
@@ -124,12 +124,22 @@ fn result(outcome: &str) -> AttemptResult {
     AttemptResult { ended_at: Timestamp(50), outcome: outcome.into(), status: Some(200), ..AttemptResult::default() }
 }
 
+/// Starts one task.
+pub(crate) fn started(store: &dyn Store, id: TaskId, now: Timestamp) -> Option<Started> {
+    store.start(vec![id], now).wait().unwrap().remove(0).unwrap()
+}
+
 fn start(store: &dyn Store, id: TaskId) -> Lease {
-    store.start(id, Timestamp(20)).wait().unwrap().unwrap().lease
+    started(store, id, Timestamp(20)).unwrap().lease
+}
+
+/// Ends one run.
+pub(crate) fn ended(store: &dyn Store, task: TaskId, lease: Lease, ending: Ending, attempt: AttemptResult) -> bool {
+    store.finish(vec![RunEnd { task, lease, ending, attempt }]).wait().unwrap().remove(0)
 }
 
 fn finish(store: &dyn Store, id: TaskId, lease: Lease, ending: Ending) -> bool {
-    store.finish(id, lease, ending, result("ok")).wait().unwrap()
+    ended(store, id, lease, ending, result("ok"))
 }
 
 fn retry_at(at: i64) -> Ending {
@@ -173,7 +183,7 @@ fn moves(store: &dyn Store) {
             let lease = store.task(id).unwrap().unwrap().lease;
             let now = Timestamp(60);
             let happened = match step {
-                Move::Start => store.start(id, now).wait().unwrap().is_some(),
+                Move::Start => started(store, id, now).is_some(),
                 Move::Finish => finish(store, id, lease, DONE),
                 Move::FailAndRetry => finish(store, id, lease, retry_at(99)),
                 Move::GiveUp => finish(store, id, lease, Ending::Dead { reason: "no".into() }),
@@ -196,7 +206,7 @@ fn moves(store: &dyn Store) {
 fn done(store: &dyn Store) {
     let head = accept(store, 1).remove(0);
     assert_eq!(ids_in(store, TaskState::Ready), [head.id]);
-    let started = store.start(head.id, Timestamp(20)).wait().unwrap().unwrap();
+    let started = started(store, head.id, Timestamp(20)).unwrap();
     assert_eq!((started.task.attempts, started.task.state), (1, TaskState::Running));
     assert_eq!(started.event.unwrap().body, b"{\"data\":{}}");
     let open = store.attempts(head.id).unwrap();
@@ -236,7 +246,7 @@ fn stale(store: &dyn Store) {
 fn released(store: &dyn Store) {
     let id = task_in(store, TaskState::Running);
     let lease = store.task(id).unwrap().unwrap().lease;
-    assert!(store.finish(id, lease, Ending::Release, result("interrupted")).wait().unwrap());
+    assert!(ended(store, id, lease, Ending::Release, result("interrupted")));
     let task = store.task(id).unwrap().unwrap();
     assert_eq!((task.state, task.attempts, task.crashes), (TaskState::Ready, 0, 0));
     assert_eq!(store.attempts(id).unwrap()[0].outcome.as_deref(), Some("interrupted"));
@@ -297,12 +307,12 @@ fn accept_one(store: &dyn Store, task: NewTask) -> TaskId {
 
 fn holding(store: &dyn Store) {
     let id = accept_one(store, unheld(10, "a"));
-    assert!(store.start(id, Timestamp(20)).wait().unwrap().is_none(), "nobody holds it");
+    assert!(started(store, id, Timestamp(20)).is_none(), "nobody holds it");
     assert_eq!(claim(store, 10), [id]);
     assert!(store.lanes(None, 10).unwrap().is_empty());
     assert!(claim(store, 10).is_empty(), "it is held");
     store.unhold(vec![id]).wait().unwrap();
-    assert!(store.start(id, Timestamp(20)).wait().unwrap().is_none());
+    assert!(started(store, id, Timestamp(20)).is_none());
     assert_eq!(claim(store, 10), [id]);
     start(store, id);
     store.unhold(vec![id]).wait().unwrap();

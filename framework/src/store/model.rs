@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::conformance::Fresh;
+use super::conformance::{Fresh, ended, started};
 use super::record::Move;
 use super::{
     Acceptance, AttemptResult, Ending, Lane, Lease, NewTask, NewWebhook, OwnerId, Priority, Sealed, Store, TaskId,
@@ -470,13 +470,13 @@ impl Both<'_> {
                 task.held &= task.state == TaskState::Running;
             }
             Operation::Start(_) => {
-                let started = store.start(id, now).wait().unwrap();
+                let started = started(store, id, now);
                 prop_assert_eq!(started.map(|started| started.lease.0), self.model.start(number));
             }
             Operation::Finish { ending, stale, .. } => {
                 let lease = self.model.task(number).lease - i64::from(*stale);
                 let attempt = AttemptResult { ended_at: now, outcome: "ended".into(), ..AttemptResult::default() };
-                let finished = store.finish(id, Lease(lease), ending.ending(now), attempt).wait().unwrap();
+                let finished = ended(store, id, Lease(lease), ending.ending(now), attempt);
                 prop_assert_eq!(finished, self.model.finish(number, lease, *ending));
             }
             Operation::Retry(_) => {

@@ -37,9 +37,9 @@ use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Change, Claimed, Ending, Event, EventId, Lane, Lease,
-    PluginValueStore, Receipt, Recovered, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter,
-    TaskId, TaskStore, Timestamp, sealed,
+    Acceptance, AcceptedTask, Attempt, Change, Claimed, Event, EventId, Lane, PluginValueStore, Receipt, Recovered,
+    RunEnd, Started, Store, StoreError, StoreOpenError, Task, TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp,
+    sealed,
 };
 use crate::store::lock::FolderLock;
 use hosts::Renewed;
@@ -47,7 +47,6 @@ use listen::{Changes, News};
 use readers::Readers;
 use session::{Connector, Failure, Session};
 use target::Target;
-use write::Finish;
 use writer::{Function, Local, Operation, Sync, Writer};
 
 /// Longest wait for the server when the store is closed.
@@ -304,12 +303,12 @@ impl TaskStore for PostgresStore {
         self.read(async move |session: &Session| read::next_due(session).await)
     }
 
-    fn start(&self, task: TaskId, now: Timestamp) -> Receipt<Option<Started>> {
-        self.submit(|answer| Operation::Start(task, now, answer))
+    fn start(&self, tasks: Vec<TaskId>, now: Timestamp) -> Receipt<Vec<Result<Option<Started>, StoreError>>> {
+        self.submit(|answer| Operation::Start(tasks, now, answer))
     }
 
-    fn finish(&self, task: TaskId, lease: Lease, ending: Ending, attempt: AttemptResult) -> Receipt<bool> {
-        self.submit(|answer| Operation::Finish(Box::new(Finish { task, lease, ending, attempt }), answer))
+    fn finish(&self, runs: Vec<RunEnd>) -> Receipt<Vec<bool>> {
+        self.submit(|answer| Operation::Finish(runs, answer))
     }
 
     fn record_attempt(&self, attempt: Attempt) -> Receipt<()> {

@@ -27,7 +27,7 @@ pub use schedule::{Schedule, TaskTemplate};
 pub(crate) use state::Move;
 pub use state::{NotAState, TaskState};
 pub use task::{
-    Acceptance, AcceptedTask, Claimed, Ending, Lane, NewTask, NotAPriority, Priority, Recovered, Started, Task,
+    Acceptance, AcceptedTask, Claimed, Ending, Lane, NewTask, NotAPriority, Priority, Recovered, RunEnd, Started, Task,
     TaskCounts, TaskFilter, TaskHead, Unique,
 };
 pub(crate) use task::{read_schedule, write_schedule};

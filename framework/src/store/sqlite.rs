@@ -28,10 +28,10 @@ use crossbeam_channel::Receiver;
 use rusqlite::Connection;
 
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptFilter, AttemptId, AttemptResult, AttemptStore, Bulk, BulkId, BulkState,
-    BulkStep, BulkStore, Care, Change, Claimed, Ending, Event, EventId, Lane, Lease, NewBulk, PluginValueStore,
-    Receipt, Record, Records, Recovered, Retention, Schedule, ScheduleStore, Started, Store, StoreError,
-    StoreOpenError, Task, TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp, sealed,
+    Acceptance, AcceptedTask, Attempt, AttemptFilter, AttemptId, AttemptStore, Bulk, BulkId, BulkState, BulkStep,
+    BulkStore, Care, Change, Claimed, Event, EventId, Lane, NewBulk, PluginValueStore, Receipt, Record, Records,
+    Recovered, Retention, RunEnd, Schedule, ScheduleStore, Started, Store, StoreError, StoreOpenError, Task,
+    TaskCounts, TaskFilter, TaskId, TaskStore, Timestamp, sealed,
 };
 use crate::store::lock::FolderLock;
 use known_webhooks::KnownWebhooks;
@@ -155,13 +155,13 @@ impl TaskStore for SqliteStore {
         self.read(read::next_due)
     }
 
-    fn start(&self, task: TaskId, now: Timestamp) -> Receipt<Option<Started>> {
-        // A power cut may undo it, and then the task is ready as before; the end of the process does not.
-        self.writer.submit(Sync::Process, move |connection| write::start(connection, task, now))
+    fn start(&self, tasks: Vec<TaskId>, now: Timestamp) -> Receipt<Vec<Result<Option<Started>, StoreError>>> {
+        // A power cut may undo it, and then the tasks are ready as before; the end of the process does not.
+        self.writer.submit(Sync::Process, move |connection| write::start(connection, &tasks, now))
     }
 
-    fn finish(&self, task: TaskId, lease: Lease, ending: Ending, attempt: AttemptResult) -> Receipt<bool> {
-        self.writer.submit(Sync::Full, move |connection| write::finish(connection, task, lease, &ending, &attempt))
+    fn finish(&self, runs: Vec<RunEnd>) -> Receipt<Vec<bool>> {
+        self.writer.submit(Sync::Full, move |connection| write::finish(connection, &runs))
     }
 
     fn record_attempt(&self, attempt: Attempt) -> Receipt<()> {

@@ -1,8 +1,8 @@
 //! What the store knows of tasks.
 
 use super::{
-    Acceptance, AcceptedTask, Attempt, AttemptResult, Claimed, Ending, Event, EventId, Lane, Lease, Receipt, Recovered,
-    Started, StoreError, Task, TaskCounts, TaskFilter, TaskId, Timestamp, sealed,
+    Acceptance, AcceptedTask, Attempt, Claimed, Event, EventId, Lane, Receipt, Recovered, RunEnd, Started, StoreError,
+    Task, TaskCounts, TaskFilter, TaskId, Timestamp, sealed,
 };
 
 /// Events, tasks and attempts.
@@ -36,12 +36,14 @@ pub trait TaskStore: Send + Sync + sealed::Sealed {
     ///
     /// When the store cannot be read.
     fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
-    /// Moves a task that this host holds to running, counts the attempt and writes its row. `None` when the task is not to
-    /// be run: it has ended, is running, is held by another host or by none, or is gone. The commit survives the end of
-    /// this process, and not a power cut, after which the task is still ready.
-    fn start(&self, task: TaskId, now: Timestamp) -> Receipt<Option<Started>>;
-    /// Ends a run. False, and nothing is changed, when `lease` is not that of the run that goes on now.
-    fn finish(&self, task: TaskId, lease: Lease, ending: Ending, attempt: AttemptResult) -> Receipt<bool>;
+    /// Moves tasks that this host holds to running, counts the attempts and writes their rows. The answers are in the order
+    /// of the tasks: `None` for one that is not to be run, because it has ended, is running, is held by another host or by
+    /// none, or is gone; [`StoreError::Corrupt`] for one whose record cannot be read. The commit survives the end of this
+    /// process, and not a power cut, after which the tasks are still ready.
+    fn start(&self, tasks: Vec<TaskId>, now: Timestamp) -> Receipt<Vec<Result<Option<Started>, StoreError>>>;
+    /// Ends runs. The answers are in their order: false, and nothing is changed, where the lease is not that of the run that
+    /// goes on now.
+    fn finish(&self, runs: Vec<RunEnd>) -> Receipt<Vec<bool>>;
     /// Writes down an attempt that belongs to no task.
     fn record_attempt(&self, attempt: Attempt) -> Receipt<()>;
     /// Makes a task that is done, dead or waiting ready by hand; its schedule begins anew. `None` when it is running, ready

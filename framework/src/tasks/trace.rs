@@ -10,7 +10,7 @@ use crate::channel_log::{Tap, TappedLine};
 use crate::deferred::{Ending, Outcome, STORE_RETRY, Work};
 use crate::runtime::interrupted;
 use crate::store::{
-    Acceptance, Attempt, AttemptResult, NewTask, Started, Store, StoreError, Task, TaskHead, TaskId, Timestamp,
+    Acceptance, Attempt, AttemptResult, NewTask, RunEnd, Started, Store, StoreError, Task, TaskHead, TaskId, Timestamp,
 };
 use crate::work::TaskWork;
 
@@ -49,7 +49,9 @@ impl Tasks<'_> {
         let head = accepted.into_iter().next().ok_or_else(|| store(StoreError::Closed))?.head;
         let replay = head.id;
         self.log_replay(id, replay, by);
-        let started = match core.store.start(replay, now).wait() {
+        let started =
+            core.store.start(vec![replay], now).wait().and_then(|mut started| started.pop().unwrap_or(Ok(None)));
+        let started = match started {
             Ok(started) => started.ok_or_else(|| taken(replay, &task))?,
             Err(source) => {
                 self.hand_over(head);
@@ -63,9 +65,11 @@ impl Tasks<'_> {
             Err(error) => Ending::Dead { reason: error.to_string() },
         };
         let written = outcome.attempt_result(Timestamp(core.clock.now()), &ending);
-        match core.store.finish(replay, started.lease, ending.clone(), written.clone()).wait() {
-            Ok(true) => {}
-            Ok(false) => return Err(taken(replay, &task)),
+        let end_of_run =
+            RunEnd { task: replay, lease: started.lease, ending: ending.clone(), attempt: written.clone() };
+        match core.store.finish(vec![end_of_run]).wait() {
+            Ok(applied) if applied.contains(&true) => {}
+            Ok(_) => return Err(taken(replay, &task)),
             Err(source) => {
                 core.runtime.spawn(end(Arc::clone(&core.store), work, started, ending, written));
                 return Err(TaskError::NotWritten { id: replay, source });
@@ -109,11 +113,12 @@ async fn end(
     ending: Ending,
     written: AttemptResult,
 ) {
+    let run = RunEnd { task: started.task.id, lease: started.lease, ending, attempt: written };
     loop {
         tokio::time::sleep(STORE_RETRY).await;
-        match store.finish(started.task.id, started.lease, ending.clone(), written.clone()).await {
-            Ok(true) => return work.ended(&started, &written, &ending),
-            Ok(false) | Err(StoreError::Closed) => return,
+        match store.finish(vec![run.clone()]).await {
+            Ok(applied) if applied.contains(&true) => return work.ended(&started, &run.attempt, &run.ending),
+            Ok(_) | Err(StoreError::Closed) => return,
             Err(_) => {}
         }
     }

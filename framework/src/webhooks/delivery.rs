@@ -16,7 +16,7 @@ use crate::metrics::Attempted;
 use crate::registry::Minicomponent;
 use crate::run::{CallOptions, ImmediateResult, RunState, Transcript};
 use crate::store::{
-    AttemptId, AttemptResult, NewEvent, SentBody, Started, StoreError, TaskHead, Timestamp, Webhook, WebhookId,
+    AttemptId, AttemptResult, NewEvent, RunEnd, SentBody, Started, StoreError, TaskHead, Timestamp, Webhook, WebhookId,
 };
 
 /// Header by which receivers know a delivery. The host adds the time of sending beside it, for every attempt anew, as in
@@ -146,7 +146,8 @@ pub(crate) fn deliver_now(
     head: TaskHead,
 ) -> ImmediateResult {
     let core = &run.core;
-    let started = match core.store.start(head.id, Timestamp(core.clock.now())).wait() {
+    let started = core.store.start(vec![head.id], Timestamp(core.clock.now())).wait();
+    let started = match started.and_then(|mut started| started.pop().unwrap_or(Ok(None))) {
         Ok(Some(started)) => started,
         not_started => return leave(core, webhook, head, not_started.err()),
     };
@@ -166,9 +167,10 @@ pub(crate) fn deliver_now(
     }
     let ending = core.ending(&started, &outcome);
     let written = outcome.attempt_result(Timestamp(core.clock.now()), &ending);
-    match core.store.finish(head.id, started.lease, ending.clone(), written.clone()).wait() {
-        Ok(true) => {}
-        Ok(false) => log::warn!(logger: core.log, target: CHANNEL, task = head.id.to_string();
+    let end = RunEnd { task: head.id, lease: started.lease, ending: ending.clone(), attempt: written.clone() };
+    match core.store.finish(vec![end]).wait() {
+        Ok(applied) if applied.contains(&true) => {}
+        Ok(_) => log::warn!(logger: core.log, target: CHANNEL, task = head.id.to_string();
             "a late result was dropped: the task has been run again or ended by hand since"),
         Err(error) => log::error!(logger: core.log, target: CHANNEL, task = head.id.to_string(),
             error = Chain(&error).to_string();

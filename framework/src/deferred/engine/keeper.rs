@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, at, never, select};
-use switchboard_plugin_api::HandlerKind;
 
-use super::pool::Pool;
+use super::starts::{Launch, Starts};
 use super::{Message, Settings, Shared};
 use crate::deferred::executor::{Ended, Next};
 use crate::deferred::halt::Halt;
@@ -28,6 +27,9 @@ const KEY_WINDOW: usize = 256;
 
 /// Most messages that are handled before tasks are started again.
 const MESSAGES: usize = 256;
+
+/// Most tasks that are started in one commit.
+const STARTS: usize = 256;
 
 /// How long a stop waits for handlers that were cancelled.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -59,7 +61,7 @@ pub(super) struct Keeper {
     early: HashMap<TaskId, TaskHead>,
     pub(super) shared: Arc<Shared>,
     runtime: AsyncRuntime,
-    pool: Pool,
+    starts: Starts,
     messages: Sender<Message>,
     inbox: Receiver<Message>,
     /// What others do to the store.
@@ -75,7 +77,7 @@ impl Keeper {
     pub(super) fn new(
         settings: &Settings,
         shared: &Arc<Shared>,
-        pool: Pool,
+        starts: Starts,
         runtime: AsyncRuntime,
         (messages, inbox): (Sender<Message>, Receiver<Message>),
     ) -> Self {
@@ -96,7 +98,7 @@ impl Keeper {
             early: HashMap::new(),
             shared: Arc::clone(shared),
             runtime,
-            pool,
+            starts,
             messages,
             inbox,
             changes: shared.store.changes(),
@@ -158,13 +160,14 @@ impl Keeper {
     }
 
     fn launch(&mut self) {
-        while let Some((head, kind)) = self.scheduler.take() {
-            if kind == HandlerKind::Sync {
-                self.pool.run(head, self.halt.signal());
-                continue;
+        let (scheduler, halt) = (&mut self.scheduler, &self.halt);
+        let mut next = || scheduler.take().map(|(head, kind)| Launch { head, kind, signal: halt.signal() });
+        loop {
+            let launches: Vec<Launch> = std::iter::from_fn(&mut next).take(STARTS).collect();
+            if launches.is_empty() {
+                return;
             }
-            let task = Arc::clone(&self.shared).run_async(head, self.halt.signal());
-            self.later(async move { Message::Ended(task.await) });
+            self.starts.launch(launches);
         }
     }
 
@@ -231,7 +234,7 @@ impl Keeper {
         match message {
             Message::Accepted(heads) => heads.into_iter().for_each(|head| self.hold(head)),
             Message::Overflow => self.overflow(),
-            Message::Ended(ended) => self.ended(ended),
+            Message::Ended(ended) => ended.into_iter().for_each(|ended| self.ended(ended)),
             Message::Claimed { lanes, reserved, claimed } => self.claimed(&lanes, reserved, claimed),
             Message::Promoted(lanes) => self.promoted(lanes),
             Message::Unheld { heads, result } => self.unheld(heads, result),
@@ -371,7 +374,9 @@ impl Keeper {
         let passed = at(deadline);
         while self.scheduler.running() > 0 {
             match self.receive(&passed) {
-                Some(Message::Ended(ended)) => drop(self.scheduler.ended(ended.head.id, ended.verdict)),
+                Some(Message::Ended(ended)) => ended.into_iter().for_each(|ended| {
+                    self.scheduler.ended(ended.head.id, ended.verdict);
+                }),
                 Some(Message::Store(store::Change::Lost)) => self.halt.lose(),
                 None if Instant::now() >= deadline => return false,
                 Some(_) | None => {}

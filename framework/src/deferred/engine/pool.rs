@@ -4,32 +4,31 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::{Message, Shared};
-use crate::deferred::halt::Signal;
-use crate::store::TaskHead;
+use super::Shared;
+use crate::deferred::executor::{Ran, Run};
 
 pub(super) struct Pool {
-    tasks: Sender<(TaskHead, Signal)>,
+    runs: Sender<Run>,
 }
 
 impl Pool {
-    pub(super) fn start(threads: usize, shared: &Arc<Shared>, messages: &Sender<Message>) -> std::io::Result<Self> {
-        // The scheduler hands out as many tasks as there are threads, so the channel never holds back its thread.
-        let (tasks, queue) = bounded::<(TaskHead, Signal)>(threads);
+    pub(super) fn start(threads: usize, shared: &Arc<Shared>, ends: &Sender<Ran>) -> std::io::Result<Self> {
+        // The scheduler hands out as many tasks as there are threads, so the channel never holds anybody back.
+        let (runs, queue) = bounded::<Run>(threads);
         for index in 0..threads {
-            let (queue, messages, shared) = (queue.clone(), messages.clone(), Arc::clone(shared));
+            let (queue, ends, shared) = (queue.clone(), ends.clone(), Arc::clone(shared));
             std::thread::Builder::new().name(format!("switchboard-task-{index}")).spawn(move || {
-                for (head, signal) in queue {
-                    let ended = shared.run_sync(head, &signal);
-                    let _ = messages.send(Message::Ended(ended));
+                for run in queue {
+                    // The thread that writes the ends goes when nobody can send it one.
+                    let _ = ends.send(shared.run_sync(run));
                 }
             })?;
         }
-        Ok(Self { tasks })
+        Ok(Self { runs })
     }
 
-    pub(super) fn run(&self, head: TaskHead, signal: Signal) {
+    pub(super) fn run(&self, run: Run) {
         // The threads end only when this sender is dropped.
-        let _ = self.tasks.send((head, signal));
+        let _ = self.runs.send(run);
     }
 }

@@ -1,7 +1,7 @@
 //! Attempts: what is kept of them, how they are found, and when they go.
 
 use super::care::{ALL, prune};
-use super::{Case, accept_tasks, event, finish, start, task, task_in};
+use super::{Case, accept_tasks, ended, event, finish, start, started, task, task_in};
 use crate::store::{
     Attempt, AttemptFilter, AttemptId, AttemptMode, AttemptResult, Ending, EventId, HttpExchange, NewEvent, NewTask,
     OwnerId, Retention, SentBody, Store, TaskFilter, TaskId, TaskState, Timestamp, WebhookId,
@@ -84,7 +84,7 @@ fn kept(store: &dyn Store) {
     };
     assert_eq!((&running, running.lag_ms()), (&expected, Some(10)), "before anything is sent");
     let ending = Ending::Retry { at: Timestamp(60), reason: "busy".into(), hold: false };
-    assert!(store.finish(id, lease, ending, result("http_5xx")).wait().unwrap());
+    assert!(ended(store, id, lease, ending, result("http_5xx")));
     let ended = store.attempt(running.id).unwrap().unwrap();
     let mut exchanges = exchanges();
     exchanges[1].response = Some("try \"later\"".into());
@@ -112,7 +112,7 @@ fn found(store: &dyn Store) {
     for (task, outcome) in tasks.iter().zip(["http_5xx", "ok"]) {
         let lease = start(store, task.head.id);
         let dead = Ending::Dead { reason: "x".into() };
-        assert!(store.finish(task.head.id, lease, dead, AttemptResult { ..result(outcome) }).wait().unwrap());
+        assert!(ended(store, task.head.id, lease, dead, result(outcome)));
     }
     let other = Attempt { response: Some("apples".into()), exchanges: Vec::new(), ..immediate("guest_added") };
     store.record_attempt(Attempt { url: None, detail: None, status: Some(200), ..other }).wait().unwrap();
@@ -178,7 +178,7 @@ fn modes(store: &dyn Store) {
         NewTask { mode: Some(AttemptMode::Test), as_sent: Some(AttemptId(9)), ..plain() },
     ];
     let modes = accept_tasks(store, vec![event.clone()], tasks).into_iter().map(|accepted| {
-        let started = store.start(accepted.head.id, Timestamp(20)).wait().unwrap().unwrap();
+        let started = started(store, accepted.head.id, Timestamp(20)).unwrap();
         let written = store.attempts(accepted.head.id).unwrap().remove(0).mode;
         assert_eq!(written, started.task.attempt_mode());
         (written, started.task.is_trial(), started.task.as_sent)
@@ -199,7 +199,7 @@ fn undelivered(store: &dyn Store) {
     for task in &tasks {
         let lease = start(store, task.head.id);
         let dead = Ending::Dead { reason: "x".into() };
-        assert!(store.finish(task.head.id, lease, dead, result("http_5xx")).wait().unwrap());
+        assert!(ended(store, task.head.id, lease, dead, result("http_5xx")));
     }
     let found = |filter: TaskFilter| -> Vec<TaskId> {
         let filter = TaskFilter { undelivered: true, state: Some(TaskState::Dead), ..filter };

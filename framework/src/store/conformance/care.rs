@@ -179,7 +179,7 @@ fn bulk_replay_as_sent(store: &dyn Store) {
         let exchanges = body.map(|body| HttpExchange { body, ..HttpExchange::default() });
         let attempt = AttemptResult { exchanges: exchanges.into_iter().collect(), ..result("http_5xx") };
         let dead = Ending::Dead { reason: "http_5xx".into() };
-        assert!(store.finish(id, lease, dead, attempt).wait().unwrap());
+        assert!(ended(store, id, lease, dead, attempt));
         id
     };
     let of_event = deliver(Some(SentBody { is_event: true, ..SentBody::of(b"x") }));

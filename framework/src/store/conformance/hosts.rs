@@ -119,12 +119,12 @@ fn uniqueness(open: Open<'_>) {
 fn holders(open: Open<'_>) {
     let (one, two) = (open(), open());
     let id = accept_one(&*one, NewTask { hold: true, ..unheld(10, "a") });
-    assert!(two.start(id, Timestamp(20)).wait().unwrap().is_none());
+    assert!(started(&*two, id, Timestamp(20)).is_none());
     two.unhold(vec![id]).wait().unwrap();
     two.unhold_all().wait().unwrap();
     assert!(claim(&*two, 10).is_empty(), "it is not for others to give up");
     assert!(two.cancel_task(id, Timestamp(20)).wait().unwrap());
-    assert!(one.start(id, Timestamp(21)).wait().unwrap().is_none());
+    assert!(started(&*one, id, Timestamp(21)).is_none());
     let retried = two.retry_task(id, Timestamp(22)).wait().unwrap().unwrap();
     assert!(!retried.held);
     assert_eq!(claim(&*two, 10), [id]);
@@ -132,7 +132,7 @@ fn holders(open: Open<'_>) {
     assert!(finish(&*two, id, lease, retry_at(99)));
     let retried = one.retry_task(id, Timestamp(23)).wait().unwrap().unwrap();
     assert!(!retried.held, "it does not stay with a host that would not know");
-    assert!(two.start(id, Timestamp(24)).wait().unwrap().is_none());
+    assert!(started(&*two, id, Timestamp(24)).is_none());
 }
 
 fn leaving(open: Open<'_>) {
@@ -207,7 +207,7 @@ fn bulks(open: Open<'_>) {
     assert!(ids_in(&*one, TaskState::Waiting).is_empty());
     let held = |id| one.task(id).unwrap().unwrap().held;
     assert!(held(waiting[stepper]) && !held(waiting[1 - stepper]), "another host would not know of it");
-    assert!(hosts[stepper].start(waiting[stepper], Timestamp(70)).wait().unwrap().is_some());
+    assert!(started(hosts[stepper], waiting[stepper], Timestamp(70)).is_some());
     assert_eq!(claim(hosts[1 - stepper], 10), [waiting[1 - stepper]]);
 }
 

@@ -3,7 +3,8 @@ use std::any::Any;
 use tokio_postgres::NoTls;
 
 use super::*;
-use crate::store::{Attempt, Care, NewTask, TaskFilter, TaskState, conformance};
+use crate::store::conformance::{ended, started};
+use crate::store::{Attempt, AttemptResult, Care, Ending, NewTask, TaskFilter, TaskState, conformance};
 
 /// A schema of its own on the server for tests; it is removed when this is dropped.
 struct Schema {
@@ -125,7 +126,7 @@ fn a_host_that_is_taken_for_dead_hears_it_and_the_others_have_its_tasks() {
     let (one, two) = (schema.open_with("&lease_ms=3000"), schema.open_with("&lease_ms=3000"));
     let (hearing, others) = (one.changes(), two.changes());
     let heads = conformance::accept(&one, 2);
-    let started = one.start(heads[0].id, Timestamp(20)).wait().unwrap().unwrap();
+    let started = started(&one, heads[0].id, Timestamp(20)).unwrap();
     check_told(&others, Change::Work);
     // Again and again, because it renews its row itself.
     while store_state(&two, heads[0].id) == TaskState::Running {
@@ -136,7 +137,7 @@ fn a_host_that_is_taken_for_dead_hears_it_and_the_others_have_its_tasks() {
     assert_eq!((task.state, task.crashes, task.held), (TaskState::Ready, 1, false));
     assert_eq!(two.attempts(task.id).unwrap()[0].outcome.as_deref(), Some("unknown"));
     assert!(!two.task(heads[1].id).unwrap().unwrap().held);
-    assert!(!one.finish(task.id, started.lease, Ending::Done { keep_input: true }, well()).wait().unwrap());
+    assert!(!ended(&one, task.id, started.lease, Ending::Done { keep_input: true }, well()));
     // It goes on as a host that has just come.
     assert_eq!(conformance::accept(&one, 1).len(), 1);
 }
@@ -147,7 +148,7 @@ fn a_host_that_starts_on_the_same_folder_takes_over_at_once() {
     let open = || PostgresStore::open(&schema.url, "folder".into(), None).unwrap();
     let killed = open();
     let heads = conformance::accept(&killed, 2);
-    drop(killed.start(heads[0].id, Timestamp(20)).wait().unwrap());
+    drop(started(&killed, heads[0].id, Timestamp(20)).unwrap());
     let next = open();
     assert_eq!(next.recover(Timestamp(30), 3).unwrap(), Recovered { ready: 1, dead: 0 });
     assert!(!next.task(heads[1].id).unwrap().unwrap().held);
@@ -197,7 +198,7 @@ fn a_run_whose_start_the_server_forgot_when_it_failed_is_one_attempt_all_the_sam
     let Some(schema) = Schema::fresh() else { return };
     let store = schema.open();
     let heads = conformance::accept(&store, 2);
-    let started = store.start(heads[0].id, Timestamp(20)).wait().unwrap().unwrap();
+    let started = started(&store, heads[0].id, Timestamp(20)).unwrap();
     // What a power cut of the server takes back: a start is not synced.
     schema.sql(
         "UPDATE task SET state = 0, lease = lease - 1, attempts = attempts - 1 WHERE state = 1; DELETE FROM attempt",
@@ -213,7 +214,7 @@ fn a_run_whose_start_the_server_forgot_when_it_failed_is_one_attempt_all_the_sam
     store.unhold_all().wait().unwrap();
     let running = store.task(heads[0].id).unwrap().unwrap();
     assert_eq!((running.state, running.attempts, running.lease), (TaskState::Running, 1, started.lease));
-    assert!(store.finish(running.id, started.lease, Ending::Done { keep_input: true }, well()).wait().unwrap());
+    assert!(ended(&store, running.id, started.lease, Ending::Done { keep_input: true }, well()));
     let attempts = store.attempts(running.id).unwrap();
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].started_at, attempts[0].outcome.as_deref()), (Timestamp(20), Some("ok")));

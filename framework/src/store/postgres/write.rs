@@ -8,8 +8,8 @@ use tokio_postgres::types::ToSql;
 use super::{attempt, read};
 use crate::store::record::{attempt_bytes, write_exchanges, write_schedule};
 use crate::store::{
-    AcceptedTask, AttemptMode, AttemptResult, Ending, Lease, NewEvent, NewTask, Priority, Started, StoreError,
-    TaskHead, TaskId, TaskState, Timestamp,
+    AcceptedTask, AttemptMode, Ending, NewEvent, NewTask, Priority, RunEnd, Started, StoreError, TaskHead, TaskId,
+    TaskState, Timestamp,
 };
 
 type Column<'a> = &'a (dyn ToSql + Sync);
@@ -329,14 +329,6 @@ pub(super) const FORGET_EVENTS: &str = "UPDATE event SET body = '' WHERE body <>
     AND id IN (SELECT event FROM task WHERE id = ANY($1::bigint[]) AND state + 0 = 3)
     AND NOT EXISTS (SELECT 1 FROM task WHERE task.event = event.id AND state <> 3)";
 
-/// The end of a run, as its caller gave it.
-pub(super) struct Finish {
-    pub(super) task: TaskId,
-    pub(super) lease: Lease,
-    pub(super) ending: Ending,
-    pub(super) attempt: AttemptResult,
-}
-
 #[derive(Default)]
 pub(super) struct Finishes<'a> {
     id: Vec<i64>,
@@ -363,7 +355,7 @@ pub(super) struct Finishes<'a> {
 }
 
 impl<'a> Finishes<'a> {
-    pub(super) fn push(&mut self, finish: &'a Finish, has_event: bool) {
+    pub(super) fn push(&mut self, finish: &'a RunEnd, has_event: bool) {
         let (run_at, reason, hold) = match &finish.ending {
             Ending::Retry { at, reason, hold } => (Some(at.0), Some(reason), *hold),
             Ending::Dead { reason } => (None, Some(reason), false),

@@ -21,9 +21,10 @@ use super::change;
 use super::idempotency::{self, KeyedAcceptance, Keys, KnownKeys};
 use super::listen::News;
 use super::session::{Failure, Session, Step, pipeline};
-use super::write::{self, Events, Finish, Finishes, Starts, Tasks};
+use super::write::{self, Events, Finishes, Starts, Tasks};
 use crate::store::{
-    Acceptance, AcceptedTask, Change, IdempotencyKey, Keyed, Lease, Started, StoreError, TaskId, Timestamp,
+    Acceptance, AcceptedTask, Change, Ending, IdempotencyKey, Keyed, Lease, RunEnd, Started, StoreError, TaskId,
+    Timestamp,
 };
 
 /// Most operations in one commit.
@@ -55,12 +56,15 @@ const PLANS: &str =
 pub(super) type Answer<V> = oneshot::Sender<Result<V, StoreError>>;
 pub(super) type Local<'a, V> = Pin<Box<dyn Future<Output = V> + 'a>>;
 
+/// What became of the tasks of one start.
+type Starting = Vec<Result<Option<Started>, StoreError>>;
+
 /// What is queued.
 pub(super) enum Operation {
     Accept(Acceptance, Answer<Vec<AcceptedTask>>),
     AcceptKeyed(Box<KeyedAcceptance>, Answer<Keyed>),
-    Start(TaskId, Timestamp, Answer<Option<Started>>),
-    Finish(Box<Finish>, Answer<bool>),
+    Start(Vec<TaskId>, Timestamp, Answer<Starting>),
+    Finish(Vec<RunEnd>, Answer<Vec<bool>>),
     Single(Box<dyn Single>),
 }
 
@@ -116,8 +120,8 @@ impl<V: Send, F: AsyncFn(&Session) -> Result<V, Failure> + Send> Single for Func
 enum Value {
     Accepted(Vec<AcceptedTask>),
     Known(Vec<IdempotencyKey>),
-    Started(Box<Result<Option<Started>, StoreError>>),
-    Finished(bool),
+    Started(Starting),
+    Finished(Vec<bool>),
     /// The caller is told nothing, or the operation itself has it.
     Nothing,
 }
@@ -137,11 +141,9 @@ impl Operation {
             Self::Accept(..) | Self::AcceptKeyed(..) => {
                 self.acceptance().is_some_and(|acceptance| acceptance.tasks.iter().any(|task| !write::is_held(task)))
             }
-            Self::Finish(finish, _) => match &finish.ending {
-                crate::store::Ending::Retry { hold, .. } => !hold,
-                crate::store::Ending::Release => true,
-                _ => false,
-            },
+            Self::Finish(runs, _) => {
+                runs.iter().any(|run| matches!(run.ending, Ending::Retry { hold: false, .. } | Ending::Release))
+            }
             Self::Single(single) => return single.news(),
             _ => false,
         };
@@ -174,13 +176,16 @@ impl Operation {
                 }));
             }
             (Self::Start(_, _, answer), value) => {
-                let _ = answer.send(value.and_then(|value| match value {
-                    Value::Started(started) => *started,
-                    _ => Ok(None),
+                let _ = answer.send(value.map(|value| match value {
+                    Value::Started(started) => started,
+                    _ => Vec::new(),
                 }));
             }
             (Self::Finish(_, answer), value) => {
-                let _ = answer.send(value.map(|value| matches!(value, Value::Finished(true))));
+                let _ = answer.send(value.map(|value| match value {
+                    Value::Finished(finished) => finished,
+                    _ => Vec::new(),
+                }));
             }
             (Self::Single(single), value) => single.tell(value.map(drop)),
         }
@@ -203,8 +208,8 @@ impl Unsure {
                 Operation::Accept(..) | Operation::AcceptKeyed(..) => {
                     self.holds |= operation.acceptance().is_some_and(|one| one.tasks.iter().any(write::is_held));
                 }
-                Operation::Start(task, ..) => drop(self.starts.insert(*task)),
-                Operation::Finish(finish, _) => drop(self.ends.insert((finish.task, finish.lease))),
+                Operation::Start(tasks, ..) => self.starts.extend(tasks),
+                Operation::Finish(runs, _) => self.ends.extend(runs.iter().map(|run| (run.task, run.lease))),
                 Operation::Single(single) => self.holds |= single.holds(),
             }
         }
@@ -310,17 +315,19 @@ impl Writer {
     fn note_runs(&mut self, group: &[Operation], values: &[Value]) {
         for (operation, value) in group.iter().zip(values) {
             match (operation, value) {
-                (Operation::Start(task, at, _), Value::Started(started)) => {
-                    if let Ok(Some(started)) = &**started {
+                (Operation::Start(_, at, _), Value::Started(answers)) => {
+                    for started in answers.iter().flatten().flatten() {
                         let run = Run { lease: started.lease, at: *at, has_event: started.task.event.is_some() };
-                        self.running.insert(*task, run);
+                        self.running.insert(started.task.id, run);
                     }
                 }
-                (Operation::Finish(finish, _), _) => {
-                    if let Entry::Occupied(run) = self.running.entry(finish.task)
-                        && run.get().lease == finish.lease
-                    {
-                        run.remove();
+                (Operation::Finish(runs, _), _) => {
+                    for end in runs {
+                        if let Entry::Occupied(run) = self.running.entry(end.task)
+                            && run.get().lease == end.lease
+                        {
+                            run.remove();
+                        }
                     }
                 }
                 _ => {}
@@ -336,13 +343,15 @@ impl Writer {
         values: &mut [Value],
     ) -> Result<(), Failure> {
         for (operation, value) in group.iter().zip(values) {
-            let Operation::Finish(finish, _) = operation else { continue };
-            if self.unsure.ends.remove(&(finish.task, finish.lease)) && matches!(value, Value::Finished(false)) {
-                let sql = "SELECT 1 FROM attempt WHERE task = $1 AND lease = $2 AND ended_at = $3 AND outcome = $4";
-                let outcome = write::text(&finish.attempt.outcome);
-                let (task, lease, ended_at) = (finish.task.0, finish.lease.0, finish.attempt.ended_at.0);
-                let found = session.row(sql, &[&task, &lease, &ended_at, &outcome]).await?;
-                *value = Value::Finished(found.is_some());
+            let (Operation::Finish(runs, _), Value::Finished(finished)) = (operation, value) else { continue };
+            for (run, finished) in runs.iter().zip(finished) {
+                if self.unsure.ends.remove(&(run.task, run.lease)) && !*finished {
+                    let sql = "SELECT 1 FROM attempt WHERE task = $1 AND lease = $2 AND ended_at = $3 AND outcome = $4";
+                    let outcome = write::text(&run.attempt.outcome);
+                    let (task, lease, ended_at) = (run.task.0, run.lease.0, run.attempt.ended_at.0);
+                    let found = session.row(sql, &[&task, &lease, &ended_at, &outcome]).await?;
+                    *finished = found.is_some();
+                }
             }
         }
         Ok(())
@@ -450,10 +459,12 @@ impl<'g> Columns<'g> {
                     keyed.keys.iter().for_each(|key| columns.keys.push(key));
                     columns.accept(index, &keyed.acceptance);
                 }
-                Operation::Start(task, now, _) => columns.starts.push(*task, *now),
-                Operation::Finish(finish, _) => {
-                    let has_event = running.get(&finish.task).is_none_or(|run| run.has_event);
-                    columns.finishes.push(finish, has_event);
+                Operation::Start(tasks, now, _) => tasks.iter().for_each(|task| columns.starts.push(*task, *now)),
+                Operation::Finish(runs, _) => {
+                    for end in runs {
+                        let has_event = running.get(&end.task).is_none_or(|run| run.has_event);
+                        columns.finishes.push(end, has_event);
+                    }
                 }
                 Operation::Single(_) => {}
             }
@@ -624,11 +635,14 @@ fn values_of(group: &[Operation], mut known: KnownKeys, parts: &[Part], rows: Ve
             Some(keys) => Value::Known(keys),
             None => Value::Accepted(accepted(index, &keyed.acceptance)),
         },
-        Operation::Start(..) => {
-            let started = starts.next().and_then(|place: usize| started.remove(&place));
-            Value::Started(Box::new(started.transpose()))
+        Operation::Start(tasks, ..) => {
+            let places = starts.by_ref().take(tasks.len());
+            Value::Started(places.map(|place: usize| started.remove(&place).transpose()).collect())
         }
-        Operation::Finish(..) => Value::Finished(finishes.next().is_some_and(|place: usize| finished.contains(&place))),
+        Operation::Finish(runs, _) => {
+            let places = finishes.by_ref().take(runs.len());
+            Value::Finished(places.map(|place: usize| finished.contains(&place)).collect())
+        }
         Operation::Single(_) => Value::Nothing,
     };
     group.iter().enumerate().map(&mut value).collect()

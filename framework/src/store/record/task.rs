@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::state::Move;
 use super::wire;
 use super::{
-    AttemptId, AttemptMode, Event, EventId, Lease, NewEvent, OwnerId, TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    AttemptId, AttemptMode, AttemptResult, Event, EventId, Lease, NewEvent, OwnerId, TaskId, TaskState, Timestamp,
+    Webhook, WebhookId,
 };
 
 /// How urgent a task is. The higher goes first; one start in eight is the lowest one's that waits.
@@ -389,6 +390,19 @@ impl Ending {
             Self::Release => Move::Release,
         }
     }
+}
+
+/// The end of a run, to be written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// The task.
+    pub task: TaskId,
+    /// The run.
+    pub lease: Lease,
+    /// How it ends.
+    pub ending: Ending,
+    /// What is written down about the attempt.
+    pub attempt: AttemptResult,
 }
 
 /// What `Store::recover` found.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{SqliteStore, schema};
+use crate::store::conformance::{ended, started};
 use crate::store::{
     Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, HttpExchange,
     IdempotencyKey, IdempotencyStore, KeyPolicy, NewBulk, NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore,
@@ -107,7 +108,7 @@ fn fill(store: &dyn Store) {
     ];
     store.accept(Acceptance { events: vec![event()], tasks }).wait().unwrap();
     let end = |id, ending, outcome: &str, status| {
-        let started = store.start(TaskId(id), Timestamp(1_100)).wait().unwrap().unwrap();
+        let started = started(store, TaskId(id), Timestamp(1_100)).unwrap();
         let attempt = AttemptResult {
             ended_at: Timestamp(1_200),
             outcome: outcome.into(),
@@ -118,9 +119,9 @@ fn fill(store: &dyn Store) {
             exchanges: vec![HttpExchange { method: "POST".into(), ..HttpExchange::default() }],
             ..AttemptResult::default()
         };
-        assert!(store.finish(started.task.id, started.lease, ending, attempt).wait().unwrap());
+        assert!(ended(store, started.task.id, started.lease, ending, attempt));
     };
-    store.start(TaskId(2), Timestamp(1_100)).wait().unwrap().unwrap();
+    started(store, TaskId(2), Timestamp(1_100)).unwrap();
     end(4, Ending::Retry { at: FAR, reason: "http_5xx".into(), hold: true }, "http_5xx", Some(503));
     end(5, Ending::Done { keep_input: false }, "ok", None);
     end(6, Ending::Dead { reason: "http_4xx".into() }, "http_4xx", Some(410));

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{attempt, read, unwritable};
 use crate::store::record::{Move, write_schedule};
 use crate::store::{
-    Acceptance, AcceptedTask, AttemptMode, AttemptResult, Claimed, Ending, Lane, Lease, NewEvent, NewTask, Priority,
-    Recovered, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp, Unique,
+    Acceptance, AcceptedTask, AttemptMode, Claimed, Ending, Lane, Lease, NewEvent, NewTask, Priority, Recovered,
+    RunEnd, Started, StoreError, TaskHead, TaskId, TaskState, Timestamp, Unique,
 };
 
 /// Number of a state in the table.
@@ -200,7 +200,20 @@ pub(super) fn promote(connection: &Connection, now: Timestamp, limit: u32) -> Re
     Ok(lanes.map_err(unwritable)?.into_iter().collect())
 }
 
-pub(super) fn start(connection: &Connection, id: TaskId, now: Timestamp) -> Result<Option<Started>, StoreError> {
+pub(super) fn start(
+    connection: &Connection,
+    tasks: &[TaskId],
+    now: Timestamp,
+) -> Result<Vec<Result<Option<Started>, StoreError>>, StoreError> {
+    let start = |id: &TaskId| match start_task(connection, *id, now) {
+        // Of this one nothing was changed, and the others are all right.
+        Err(error @ StoreError::Corrupt { .. }) => Ok(Err(error)),
+        started => started.map(Ok),
+    };
+    tasks.iter().map(start).collect()
+}
+
+fn start_task(connection: &Connection, id: TaskId, now: Timestamp) -> Result<Option<Started>, StoreError> {
     let Some(mut task) = read::task(connection, id)? else { return Ok(None) };
     let Some(state) = task.state.after(Move::Start).filter(|_| task.held) else { return Ok(None) };
     task.state = state;
@@ -215,13 +228,12 @@ pub(super) fn start(connection: &Connection, id: TaskId, now: Timestamp) -> Resu
     Ok(Some(Started { lease: task.lease, started_at: now, event, webhook, task }))
 }
 
-pub(super) fn finish(
-    connection: &Connection,
-    id: TaskId,
-    lease: Lease,
-    ending: &Ending,
-    result: &AttemptResult,
-) -> Result<bool, StoreError> {
+pub(super) fn finish(connection: &Connection, runs: &[RunEnd]) -> Result<Vec<bool>, StoreError> {
+    runs.iter().map(|run| finish_run(connection, run)).collect()
+}
+
+fn finish_run(connection: &Connection, run: &RunEnd) -> Result<bool, StoreError> {
+    let RunEnd { task: TaskId(id), lease, ending, attempt: result } = run;
     let Some(state) = TaskState::Running.after(ending.step()) else { return Ok(false) };
     let (run_at, reason, hold) = match ending {
         Ending::Retry { at, reason, hold } => (Some(at.0), Some(reason), *hold),
@@ -235,7 +247,7 @@ pub(super) fn finish(
                payload = iif(?, NULL, payload), updated_at = ? WHERE id = ? AND lease = ? AND state = 1
                RETURNING event";
     let holder = hold.then_some(HOLDER);
-    let values = params![number(state), reason, run_at, not_counted, holder, forget, result.ended_at.0, id.0, lease.0];
+    let values = params![number(state), reason, run_at, not_counted, holder, forget, result.ended_at.0, id, lease.0];
     let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
     let ended: Option<Option<String>> = statement.query_row(values, |row| row.get(0)).optional().map_err(unwritable)?;
     let Some(event) = ended else { return Ok(false) };
@@ -244,7 +256,7 @@ pub(super) fn finish(
                    AND NOT EXISTS (SELECT 1 FROM task WHERE event = ?1 AND state <> 3)";
         execute(connection, sql, params![event])?;
     }
-    attempt::end(connection, id, lease, result)?;
+    attempt::end(connection, TaskId(*id), *lease, result)?;
     Ok(true)
 }
 
