@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::error::Chain;
 
 /// How long the scheduler may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// With less free space than this the store will soon refuse new work, in bytes.
 const LITTLE_SPACE: u64 = 64 << 20;
 

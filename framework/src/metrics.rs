@@ -13,7 +13,8 @@ use switchboard_plugin_api::{ErrorKind, PluginError};
 
 use self::count::{Distribution, Family};
 use crate::core::Core;
-use crate::deferred::{BreakerState, Deferred, Ending};
+use crate::deferred::{BreakerState, Ending};
+use crate::health::PATIENCE;
 use crate::store::{AttemptResult, StoreError, TaskCounts, TaskFilter, TaskState, Timestamp};
 
 /// Keys that are named, those with the most attempts in flight.
@@ -171,7 +172,8 @@ pub struct MetricsReport {
     pub tasks: TaskCounts,
     /// How long the ready task that was accepted first has been due; `None` when none is ready.
     pub oldest_ready: Option<Duration>,
-    /// Attempts that are being made, in this host.
+    /// Attempts that are being made, in this host; like the next two, nothing when the scheduler does not answer within two
+    /// seconds, which [`Health`](crate::Health) says.
     pub in_flight: u64,
     /// The keys with the most of them, each with how many: at most ten.
     pub busiest: Vec<(String, u64)>,
@@ -183,7 +185,7 @@ pub struct MetricsReport {
 pub(crate) fn report(core: &Core) -> Result<MetricsReport, StoreError> {
     let ready = TaskFilter { state: Some(TaskState::Ready), limit: 1, ..TaskFilter::default() };
     let now = Timestamp(core.clock.now());
-    let keys = core.deferred.get().map(Deferred::keys).unwrap_or_default();
+    let keys = core.deferred.get().and_then(|deferred| deferred.keys_within(PATIENCE)).unwrap_or_default();
     let mut busy: Vec<(String, u64)> =
         keys.iter().filter(|key| key.running > 0).map(|key| (key.key.clone(), key.running as u64)).collect();
     busy.sort_by(|(left_key, left), (right_key, right)| right.cmp(left).then_with(|| left_key.cmp(right_key)));

@@ -15,6 +15,10 @@ const STATUS_EVERY: Duration = Duration::from_secs(30);
 #[cfg(target_os = "linux")]
 pub(crate) async fn keep_told(host: Arc<Switchboard>, url: String) {
     use sd_notify::NotifyState;
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        // Nobody listens, and what the status says would be counted for nothing.
+        return;
+    }
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("ready on {url}"))]);
     let watchdog = sd_notify::watchdog_enabled();
     let mut ticks = tokio::time::interval(watchdog.map_or(STATUS_EVERY, |longest| longest / 2));
