@@ -18,8 +18,9 @@ use super::{EgressError, EgressOptions, SetupError};
 /// minute.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// How many unused connections are kept per host.
-const IDLE_PER_HOST: usize = 4;
+/// How many unused connections are kept per host: with fewer than the deliveries that are under way to it at once, most of
+/// these make a connection of their own.
+const IDLE_PER_HOST: usize = 64;
 
 /// How many headers a response may have. Interim responses (1xx) have no limit but the deadline: reqwest does not hand a
 /// request's extensions to hyper, whose callback would count them.

@@ -1,6 +1,7 @@
 //! How far a request came, and the deadline of each phase.
 
 use std::future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::refusals::Scripted;
 use super::*;
@@ -64,6 +65,43 @@ fn a_connection_that_was_there_already_has_no_times_of_its_own() {
         assert!(trace.timings.first_byte.is_some());
         assert_eq!(trace.remote, Some(([127, 0, 0, 1], port).into()));
     });
+}
+
+#[test]
+fn requests_that_are_sent_at_once_use_the_connections_of_those_before_them() {
+    const AT_ONCE: usize = 32;
+    const ROUNDS: usize = 8;
+    let connections = Arc::<AtomicUsize>::default();
+    let made = Arc::clone(&connections);
+    let port = serve(move |stream| {
+        made.fetch_add(1, Ordering::Relaxed);
+        let mut head = b"\r\n\r\n".to_vec();
+        let mut byte = [0];
+        while head.ends_with(b"\r\n\r\n") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+            head.clear();
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+                head.push(byte[0]);
+            }
+        }
+        Ok(())
+    });
+    let egress = Egress::new(options()).unwrap();
+    run(async {
+        for _ in 0..ROUNDS {
+            let sending = (0..AT_ONCE).map(|_| {
+                let egress = egress.clone();
+                let request = Request { body: Vec::new(), ..request(&format!("http://127.0.0.1:{port}/")) };
+                tokio::spawn(async move { egress.send(request).await.result.unwrap() })
+            });
+            for sent in sending.collect::<Vec<_>>() {
+                assert_eq!(sent.await.unwrap().status, 200);
+            }
+        }
+    });
+    // Not exactly `AT_ONCE`: a connection may be free again only after the next request has looked for one.
+    let connections = connections.load(Ordering::Relaxed);
+    assert!(connections < AT_ONCE * ROUNDS / 2, "{connections} connections");
 }
 
 #[test]
