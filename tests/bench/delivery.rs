@@ -25,7 +25,7 @@ use receiver::Receiver;
 /// Requests under way at once, on both sides.
 const CONCURRENCY: usize = 32;
 /// Deliveries of one round of the throughput.
-const DELIVERIES: u64 = 4_000;
+const DELIVERIES: u64 = 10_000;
 /// Rounds of a comparison; the table shows the one with the middle ratio.
 const ROUNDS: usize = 5;
 /// Bytes of the properties of an event.
@@ -44,11 +44,14 @@ const ANNOUNCERS: u64 = 8;
 /// Receivers that are well, and the announcements for them in a second.
 const HEALTHY: i64 = 50;
 const HEALTHY_RATE: u64 = 200;
-const HANG_TIME: Duration = Duration::from_secs(4);
+const HANG_TIME: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    // Everything is built before the priority is raised.
+    drop(Site::with(&["webhook_none"]));
+    bench::real_time();
     let mut lines = Vec::new();
     if wanted("throughput") {
         lines.push(throughput());
@@ -101,7 +104,7 @@ fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// Delivered in a second, from the first start of a task to the end of the last, beside a bare loop of requests.
+/// Delivered in a second, from the first receipt to the end of the last task on disk, beside a bare loop of requests.
 fn throughput() -> Line {
     // A second call finds it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -150,17 +153,13 @@ fn delivered(receiver: &Receiver) -> f64 {
         announce_all(&host, DELIVERIES);
     }
     let before = receiver.count();
-    let begun = Instant::now();
     let host = open(&site, WorkOn::Everything);
-    let opened = begun.elapsed();
-    let outcomes = host.tasks().subscribe();
-    while host.tasks().counts().unwrap().done < DELIVERIES {
-        // Wakes with the outcomes, and looks whether one was missed.
-        let _ = outcomes.recv_timeout(Duration::from_millis(20));
-        outcomes.try_iter().for_each(drop);
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-    let took = begun.elapsed().saturating_sub(opened);
+    // The receiver is asked first: what the host counts for whoever asks takes time from its deliveries.
+    bench::wait(|| receiver.count() > before);
+    let begun = Instant::now();
+    wait_until("all have arrived", || receiver.count() - before >= DELIVERIES);
+    bench::wait(|| host.tasks().counts().unwrap().done >= DELIVERIES);
+    let took = begun.elapsed();
     assert_eq!(receiver.count() - before, DELIVERIES);
     host.stop();
     per_second(DELIVERIES, took)

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard_tests::{Answer, PATIENCE, Receiver, Site, webhooks_of};
+use switchboard::{Notification, Switchboard, WebhookDraft};
+use switchboard_tests::{Answer, PATIENCE, Receiver, Site, wait_until, webhooks_of};
 
 /// Attempts in flight at once to one webhook, unless it is configured.
 const PER_WEBHOOK: usize = 4;
@@ -58,6 +59,40 @@ fn a_hanging_receiver_does_not_delay_other_webhooks() {
     let ready = site.json(&["task", "list", "--state", "ready"]);
     assert_eq!(ready.as_array().unwrap().len(), EVENTS - PER_WEBHOOK);
     assert_eq!(hanging.requests().len(), PER_WEBHOOK);
+}
+
+/// Without a clock: the others get everything while the one that hangs holds no more than its share. How long they wait is
+/// measured by the bench `delivery`.
+#[test]
+fn one_receiver_that_hangs_takes_nothing_from_fifty_others() {
+    const HEALTHY: usize = 50;
+    let site = patient_site(&["webhook_none"]);
+    let (hanging, healthy) = (hanging(), Receiver::friendly());
+    let host = Switchboard::builder(site.path()).watch(false).open().unwrap();
+    let add = |url: String| {
+        let draft = WebhookDraft { owner: 62, url, method: "none".into(), ..WebhookDraft::default() };
+        host.webhooks().add(draft).unwrap();
+    };
+    // The first of each event's deliveries is the one that hangs.
+    add(hanging.url("hook"));
+    (0..HEALTHY).for_each(|number| add(healthy.url(&number.to_string())));
+    for number in 0..EVENTS {
+        let mut run = host.run().owner(62).start();
+        run.announce(Notification::from_json("booking_added", format!("{{\"n\":{number}}}"))).unwrap();
+        run.finish().unwrap();
+    }
+    let mut received: Vec<(String, Vec<u8>)> =
+        healthy.wait_for(HEALTHY * EVENTS).into_iter().map(|request| (request.path, request.body)).collect();
+    received.sort();
+    received.dedup();
+    assert_eq!(received.len(), HEALTHY * EVENTS, "each event has come to each receiver");
+    assert_eq!(hanging.wait_for(PER_WEBHOOK).len(), PER_WEBHOOK);
+    let counts = || host.tasks().counts().unwrap();
+    wait_until("the end of each delivery is stored", || counts().done == (HEALTHY * EVENTS) as u64);
+    assert_eq!((counts().running, counts().ready), (PER_WEBHOOK as u64, (EVENTS - PER_WEBHOOK) as u64));
+    assert_eq!(hanging.requests().len(), PER_WEBHOOK);
+    drop(hanging);
+    host.stop();
 }
 
 #[test]
