@@ -1,5 +1,7 @@
 //! What a run announced and put off, until it is committed.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -48,6 +50,9 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Outbox {
     entries: Vec<Entry>,
+    /// Where the events are that may be the same, for the first `indexed` entries: a run may announce thousands.
+    same: HashMap<u64, Vec<usize>>,
+    indexed: usize,
     deferred: Vec<NewTask>,
     /// A webhook that is disabled in the same commit, and why. When it is already, nothing is accepted.
     pub(crate) disables: Option<(WebhookId, String)>,
@@ -56,12 +61,12 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Takes an event; one that is in already gives the id of the first.
     pub(crate) fn announce(&mut self, event: NewEvent) -> EventId {
-        let first = self.entries.iter().find(|entry| entry.is(&event)).map(|entry| entry.event.id.clone());
-        first.unwrap_or_else(|| {
-            let id = event.id.clone();
-            self.entries.push(Entry::new(event));
-            id
-        })
+        if let Some(first) = self.find(&event, |_| true) {
+            return self.entries[first].event.id.clone();
+        }
+        let id = event.id.clone();
+        self.entries.push(Entry::new(event));
+        id
     }
 
     /// Takes an event under a key. One that was announced without a key has this one from now on.
@@ -85,8 +90,21 @@ impl Outbox {
     }
 
     /// Returns where the same event is that was announced without a key.
-    fn without_key(&self, event: &NewEvent) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.key.is_none() && !entry.known && entry.is(event))
+    fn without_key(&mut self, event: &NewEvent) -> Option<usize> {
+        self.find(event, |entry| entry.key.is_none() && !entry.known)
+    }
+
+    /// Returns where the first entry is that says the same as an event and is `wanted`.
+    fn find(&mut self, event: &NewEvent, wanted: impl Fn(&Entry) -> bool) -> Option<usize> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        for (at, entry) in self.entries.iter().enumerate().skip(self.indexed) {
+            self.same.entry(fingerprint(&entry.event)).or_default().push(at);
+        }
+        self.indexed = self.entries.len();
+        let mut same = self.same.get(&fingerprint(event))?.iter().copied();
+        same.find(|at| wanted(&self.entries[*at]) && self.entries[*at].is(event))
     }
 
     /// Returns what was announced in this run under the same key.
@@ -122,10 +140,20 @@ impl Outbox {
     }
 }
 
+/// Returns a number that is the same for events which say the same.
+fn fingerprint(event: &NewEvent) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&event.name, event.owner, read_json(&event.body)).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Whether two bodies say the same; the order of their properties does not matter.
 fn same_json(left: &[u8], right: &[u8]) -> bool {
-    let read = |body| serde_json::from_slice::<serde_json::Value>(body).ok();
-    left == right || read(left) == read(right)
+    left == right || read_json(left) == read_json(right)
+}
+
+fn read_json(body: &[u8]) -> Option<serde_json::Value> {
+    serde_json::from_slice(body).ok()
 }
 
 /// What became of a finished run.
@@ -185,7 +213,7 @@ pub struct ImmediateResult {
 /// Commits the outbox in one durable step, hands the tasks to the scheduler and performs the immediate deliveries.
 pub(super) fn commit(state: &Arc<RunState>) -> Result<Finished, FinishError> {
     let failed = FinishError::of_store;
-    let Outbox { mut entries, deferred, disables } = state.with_outbox(std::mem::take);
+    let Outbox { mut entries, deferred, disables, .. } = state.with_outbox(std::mem::take);
     let now = Timestamp(state.core.clock.now());
     let planned = entries.iter_mut().flat_map(|entry| entry.planned.iter_mut().flatten());
     let _place = delivery::admit(&state.core, planned.filter(|planned| planned.immediate).collect());

@@ -178,7 +178,6 @@ pub(super) fn task(row: &Row) -> Result<Task, StoreError> {
     let id = TaskId(row.get(0));
     let damaged = |reason: String| StoreError::Corrupt { record: format!("task {id}"), reason };
     let state: i16 = row.get(8);
-    let known = TaskState::ALL.into_iter().find(|known| number(*known) == state);
     let schedule = row.get::<_, Option<&str>>(18).map(read_schedule).transpose();
     Ok(Task {
         id,
@@ -189,7 +188,7 @@ pub(super) fn task(row: &Row) -> Result<Task, StoreError> {
         key: row.get(5),
         host: row.get(6),
         payload: row.get(7),
-        state: known.ok_or_else(|| damaged(format!("{state} is no state")))?,
+        state: state_of(state).ok_or_else(|| damaged(format!("{state} is no state")))?,
         reason: row.get(9),
         attempts: count(row.get(10)),
         attempts_before: count(row.get(11)),
@@ -208,6 +207,31 @@ pub(super) fn task(row: &Row) -> Result<Task, StoreError> {
         mode: row.get::<_, Option<&str>>(24).map(AttemptMode::stored),
         as_sent: row.get::<_, Option<i64>>(25).map(AttemptId),
     })
+}
+
+/// Reads a task for a list, where one that is damaged hides none of the others: of it stands there what can be read.
+fn listed_task(row: &Row) -> Task {
+    let fault = match task(row) {
+        Ok(task) => return task,
+        Err(fault) => fault,
+    };
+    let nothing = Task::damaged(TaskId(row.get(0)), &fault);
+    Task {
+        event: row.get::<_, Option<String>>(1).map(EventId),
+        webhook: row.get::<_, Option<i64>>(2).map(WebhookId),
+        number: count(row.get(3)),
+        name: row.get(4),
+        key: row.get(5),
+        state: state_of(row.get(8)).unwrap_or(nothing.state),
+        reason: row.get::<_, Option<String>>(9).or(nothing.reason),
+        created_at: Timestamp(row.get(22)),
+        updated_at: Timestamp(row.get(23)),
+        ..nothing
+    }
+}
+
+fn state_of(stored: i16) -> Option<TaskState> {
+    TaskState::ALL.into_iter().find(|known| number(*known) == stored)
 }
 
 /// Reads `event_columns!` from column `at`.
@@ -362,7 +386,7 @@ pub(super) async fn tasks(session: &Session, filter: &TaskFilter) -> Result<Vec<
         "SELECT {columns} FROM task WHERE {condition} AND id {beyond} ${after} ORDER BY id {order} LIMIT ${limit}"
     );
     let rows = filtered(session, &sql, &values).await?;
-    rows.iter().map(task).collect::<Result<_, _>>().map_err(Failure::Store)
+    Ok(rows.iter().map(listed_task).collect())
 }
 
 pub(super) async fn count_tasks(session: &Session, filter: &TaskFilter) -> Result<u64, Failure> {

@@ -12,6 +12,8 @@ use super::{
     AttemptId, AttemptMode, AttemptResult, Event, EventId, Lease, NewEvent, OwnerId, TaskId, TaskState, Timestamp,
     Webhook, WebhookId,
 };
+use crate::error::Chain;
+use crate::store::StoreError;
 
 /// How urgent a task is. The higher goes first; one start in eight is the lowest one's that waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -306,6 +308,42 @@ pub struct Task {
 }
 
 impl Task {
+    /// Returns one whose record is damaged, as it stands in a list: with nothing but its id and what is wrong.
+    pub(crate) fn damaged(id: TaskId, fault: &StoreError) -> Self {
+        let reason = match fault {
+            StoreError::Corrupt { reason, .. } => reason.clone(),
+            other => Chain(other).to_string(),
+        };
+        Self {
+            id,
+            event: None,
+            webhook: None,
+            number: 0,
+            name: String::new(),
+            key: String::new(),
+            host: None,
+            payload: None,
+            state: TaskState::Dead,
+            reason: Some(format!("corrupt: {reason}")),
+            attempts: 0,
+            attempts_before: 0,
+            crashes: 0,
+            run_at: Timestamp(0),
+            lease: Lease(0),
+            priority: Priority::default(),
+            ordered: false,
+            unique_key: None,
+            schedule: None,
+            timeout: None,
+            replay_of: None,
+            mode: None,
+            as_sent: None,
+            held: false,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
+    }
+
     /// Returns why its attempts are made.
     #[must_use]
     pub fn attempt_mode(&self) -> AttemptMode {

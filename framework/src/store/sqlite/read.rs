@@ -155,7 +155,7 @@ pub(super) fn tasks(connection: &Connection, filter: &TaskFilter) -> Result<Vec<
     values.push(filter.after.map_or(start, |after| after.0).into());
     values.push(i64::from(if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit }).into());
     let sql = format!("{TASK} WHERE {condition} AND {beyond} ORDER BY {order} LIMIT ?");
-    all(connection, &sql, params_from_iter(values), read_task)?.into_iter().collect()
+    all(connection, &sql, params_from_iter(values), listed_task)
 }
 
 pub(super) fn count_tasks(connection: &Connection, filter: &TaskFilter) -> Result<u64, StoreError> {
@@ -238,9 +238,7 @@ pub(super) fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreErr
     let id = TaskId(row.get(0)?);
     let damaged = |reason: String| Ok(Err(StoreError::Corrupt { record: format!("task {id}"), reason }));
     let state: i64 = row.get(8)?;
-    let Some(state) = TaskState::ALL.into_iter().find(|known| number(*known) == state) else {
-        return damaged(format!("{state} is no state"));
-    };
+    let Some(state) = state_of(state) else { return damaged(format!("{state} is no state")) };
     let schedule = match row.get::<_, Option<String>>(21)?.map(|schedule| read_schedule(&schedule)).transpose() {
         Ok(schedule) => schedule,
         Err(error) => return damaged(format!("its schedule cannot be read: {error}")),
@@ -273,6 +271,34 @@ pub(super) fn read_task(row: &Row<'_>) -> rusqlite::Result<Result<Task, StoreErr
         created_at: Timestamp(row.get(14)?),
         updated_at: Timestamp(row.get(15)?),
     }))
+}
+
+/// Reads a task for a list, where one that is damaged hides none of the others: of it stands there what can be read.
+fn listed_task(row: &Row<'_>) -> rusqlite::Result<Task> {
+    let id = TaskId(row.get(0)?);
+    let fault = match read_task(row) {
+        Ok(Ok(task)) => return Ok(task),
+        Ok(Err(fault)) => fault,
+        Err(error) => damaged(unreadable(error), id),
+    };
+    let nothing = Task::damaged(id, &fault);
+    let state = row.get(8).ok().and_then(state_of);
+    Ok(Task {
+        event: row.get::<_, Option<String>>(1).ok().flatten().map(EventId),
+        webhook: row.get::<_, Option<i64>>(2).ok().flatten().map(WebhookId),
+        number: row.get(3).unwrap_or_default(),
+        name: row.get(4).unwrap_or_default(),
+        key: row.get(5).unwrap_or_default(),
+        state: state.unwrap_or(nothing.state),
+        reason: row.get(9).ok().flatten().or(nothing.reason),
+        created_at: row.get(14).map_or(nothing.created_at, Timestamp),
+        updated_at: row.get(15).map_or(nothing.updated_at, Timestamp),
+        ..nothing
+    })
+}
+
+fn state_of(stored: i64) -> Option<TaskState> {
+    TaskState::ALL.into_iter().find(|known| number(*known) == stored)
 }
 
 /// Reads `failing_since`, `failed_at`, `failures` and `warned` from column `at`.

@@ -77,6 +77,14 @@ fn a_lane_whose_first_tasks_are_damaged_gives_those_behind_them() {
             database.query_row("SELECT reason FROM task WHERE id = ? AND state = 4", [id.0], |row| row.get(0)).unwrap()
         };
         assert!(ids[..5].iter().all(|id| reason(*id).starts_with("corrupt: ")));
+        let filter = TaskFilter { key: Some(format!("ordered {ordered}")), ..TaskFilter::default() };
+        let listed = store.tasks(&filter).unwrap();
+        assert_eq!(
+            listed.iter().map(|task| task.id).collect::<Vec<_>>(),
+            ids,
+            "a damaged one hides none of the others"
+        );
+        assert!(listed[0].reason.as_deref().unwrap().starts_with("corrupt: ") && listed[0].name == "n");
     }
 }
 
