@@ -38,6 +38,7 @@ const WEBHOOK: &[&str] = &[
     "owner",
     "name",
     "url",
+    "version",
     "method",
     "settings",
     "events",

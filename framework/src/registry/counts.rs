@@ -34,11 +34,18 @@ pub struct CallCounts {
 }
 
 /// How long the latest calls took and how often there was one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Measured {
     nanos: VecDeque<u64>,
     /// When how many calls had been made.
     marks: VecDeque<(Instant, u64)>,
+}
+
+impl Default for Measured {
+    /// With all the room that it will need: a call allocates nothing.
+    fn default() -> Self {
+        Self { nanos: VecDeque::with_capacity(KEPT), marks: VecDeque::with_capacity(MARKS) }
+    }
 }
 
 /// How often a handler is called, and how long it takes.
