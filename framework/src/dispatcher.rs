@@ -121,7 +121,7 @@ pub(crate) fn call(call: &Call<'_>, input: &[u8]) -> Result<Payload, PluginError
         (Target::Plugin { generation, handler }, _) => wait_for(call, generation, *handler, input),
         (Target::BuiltIn(handler), _) => handler.call(call, input),
     };
-    judged(minicomponent, &call.run.core, began, result)
+    judged(call, began, result)
 }
 
 /// Calls an asynchronous handler and waits for it.
@@ -136,7 +136,7 @@ fn wait_for(call: &Call<'_>, generation: &Generation, handler: u32, input: &[u8]
 pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payload, PluginError> {
     // The call is held until the handler ends, and with it the generation, so that its shutdown comes after it.
     let call = Arc::new(call);
-    let (minicomponent, core) = (&call.minicomponent, &call.run.core);
+    let minicomponent = &call.minicomponent;
     if minicomponent.panics.is_suspended() {
         return Err(suspension::refusal(minicomponent));
     }
@@ -148,7 +148,7 @@ pub(crate) async fn call_async(call: OwnedCall, input: Vec<u8>) -> Result<Payloa
         }
         _ => Err(PluginError::permanent("a synchronous handler was called as an asynchronous one")),
     };
-    judged(minicomponent, core, began, result)
+    judged(&call.borrowed(), began, result)
 }
 
 async fn within(
@@ -167,8 +167,7 @@ async fn within(
 /// Refuses a value that is too large, counts the call and reports a failure.
 #[inline]
 fn judged(
-    minicomponent: &Minicomponent,
-    core: &Core,
+    call: &Call<'_>,
     began: Option<Instant>,
     mut result: Result<Payload, PluginError>,
 ) -> Result<Payload, PluginError> {
@@ -177,10 +176,12 @@ fn judged(
     {
         result = Err(too_large(value.len()));
     }
-    minicomponent.counts.end(began, result.is_err());
-    match &result {
-        Ok(_) => minicomponent.panics.survived(),
-        Err(error) => report_failure(minicomponent, core, error),
+    let minicomponent = call.minicomponent;
+    let failure = result.as_ref().err().filter(|error| !call.ends_preview(error));
+    minicomponent.counts.end(began, failure.is_some());
+    match failure {
+        None => minicomponent.panics.survived(),
+        Some(error) => report_failure(minicomponent, &call.run.core, error),
     }
     result
 }

@@ -53,8 +53,7 @@ impl TaskWork {
         let mut transcript = Arc::<Transcript>::default();
         let input = match (&started.event, &started.webhook) {
             (Some(_), Some(webhook)) if !webhook.enabled && !task.is_trial() => {
-                return Err(PluginError::permanent("the webhook is disabled: enable it and retry the task")
-                    .with_code("disabled"));
+                return Err(delivery::disabled());
             }
             // The body went with the last success, and somebody made the task ready by hand.
             (Some(event), Some(_)) if event.body.is_empty() => return Err(input_gone()),

@@ -6,19 +6,14 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use switchboard_tests::{Site, say_skipped, wait_until};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+use crate::hostile::receivers::authority;
 
-fn authority(name: &str) -> Authority {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
+type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// Writes a certificate for this machine and its key to where the settings name them.
 fn write_identity(site: &Site, authority: &Authority) {

@@ -122,16 +122,6 @@ function keepCurrent() {
   setInterval(refresh, 5000);
 }
 
-/** Marks all rows of a table that can be marked. */
-function markAll() {
-  for (const all of document.querySelectorAll('input[data-all]')) {
-    all.closest('label').hidden = false;
-    all.addEventListener('change', () => {
-      for (const one of all.form.elements[all.dataset.all] ?? []) one.checked = all.checked;
-    });
-  }
-}
-
 /** Puts a text on the clipboard. */
 function copyTexts() {
   for (const button of document.querySelectorAll('button[data-copy]')) {
@@ -214,7 +204,6 @@ nameTimes(document);
 sortTables(document);
 chooseMethods();
 keepCurrent();
-markAll();
 copyTexts();
 followLogs();
 searchByKey();

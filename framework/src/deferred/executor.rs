@@ -175,7 +175,11 @@ impl Shared {
         if !called {
             return Ended::silent(head, Next::InStore);
         }
-        self.work.ended(&started, &written, &ending);
+        // All ends come through one thread, which must outlive a fault in one of them.
+        if catch_unwind(AssertUnwindSafe(|| self.work.ended(&started, &written, &ending))).is_err() {
+            log::error!(logger: self.log, target: CHANNEL, task = head.id.to_string();
+                "the host failed inside while it noted the end of a task; the end itself is stored");
+        }
         let (state, next_at) = match ending {
             Ending::Done { .. } => (TaskState::Done, None),
             Ending::Retry { at, .. } => (TaskState::Waiting, Some(at)),

@@ -82,7 +82,7 @@ impl Languages {
         let mut problems = Vec::new();
         let mut overrides = Vec::new();
         for (plugin, path) in files {
-            match read(&path) {
+            match text(&path).and_then(|ftl| read(&path, &ftl)) {
                 Ok((language, source, found)) => {
                     problems.extend(
                         found.into_iter().map(|problem| OverrideProblem::Entry { path: path.clone(), problem }),
@@ -109,16 +109,20 @@ impl Languages {
     }
 }
 
-fn read(path: &Path) -> Result<(LanguageIdentifier, Source, Vec<Problem>), OverrideProblem> {
-    let ftl = source::read_file(path).map_err(|source| OverrideProblem::Read { path: path.to_owned(), source })?;
+fn text(path: &Path) -> Result<String, OverrideProblem> {
+    source::read_file(path).map_err(|source| OverrideProblem::Read { path: path.to_owned(), source })
+}
+
+fn read(path: &Path, ftl: &str) -> Result<(LanguageIdentifier, Source, Vec<Problem>), OverrideProblem> {
     let language = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
-    source::read(&language, &ftl).map_err(|source| OverrideProblem::File { path: path.to_owned(), source })
+    source::read(&language, ftl).map_err(|source| OverrideProblem::File { path: path.to_owned(), source })
 }
 
 /// Reads the text of a language file that can be used as a whole; entries in it may still be wrong.
 pub(crate) fn read_usable(path: &Path) -> Result<String, OverrideProblem> {
-    read(path)?;
-    source::read_file(path).map_err(|source| OverrideProblem::Read { path: path.to_owned(), source })
+    let ftl = text(path)?;
+    read(path, &ftl)?;
+    Ok(ftl)
 }
 
 /// Returns the paths in `folder`, sorted; none when it does not exist.

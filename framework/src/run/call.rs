@@ -11,7 +11,7 @@ use switchboard_plugin_api::protocol::{
 };
 use switchboard_plugin_api::{ErrorKind, PluginError, TriggerNumber};
 
-use super::transcript::Transcript;
+use super::transcript::{PREVIEWED, Transcript};
 use super::{RunState, UNLIMITED, services};
 use crate::dispatcher::HandlerValue;
 use crate::egress::{EgressError, Request, Sent};
@@ -19,6 +19,9 @@ use crate::language::Argument;
 use crate::registry::Minicomponent;
 use crate::runtime::interrupted;
 use crate::webhooks::{self, Receiver};
+
+/// Code of the error that a preview gives in place of what would change something.
+const NO_PREVIEW: &str = "no_preview";
 
 /// How often a wait looks whether its call has been cancelled.
 const CANCEL_LOOK: Duration = Duration::from_millis(50);
@@ -73,7 +76,7 @@ impl OwnedCall {
         Self { run, minicomponent, depth: 0, options, deadline }
     }
 
-    fn borrowed(&self) -> Call<'_> {
+    pub(crate) fn borrowed(&self) -> Call<'_> {
         let Self { run, minicomponent, depth, options, deadline } = self;
         Call { run, minicomponent, depth: *depth, options, deadline: *deadline }
     }
@@ -232,14 +235,26 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// Whether a handler gives an error because it was only asked what it would do: the host has refused to do it.
+    #[cold]
+    pub(crate) fn ends_preview(&self, error: &PluginError) -> bool {
+        self.is_preview() && matches!(error.code(), Some(PREVIEWED | NO_PREVIEW))
+    }
+
+    fn is_preview(&self) -> bool {
+        self.options.transcript.as_ref().is_some_and(|transcript| transcript.is_preview())
+    }
+
     /// Answers what would change something, or send, in a call that must not. `None` for everything else.
     fn in_preview(&self, name: &str) -> Option<ServiceAnswer> {
-        self.options.transcript.as_ref().filter(|transcript| transcript.is_preview())?;
+        if !self.is_preview() {
+            return None;
+        }
         match name {
             protocol::KEPT_SET => Some(Ok((Vec::new(), Vec::new()))),
             protocol::TRIGGER | protocol::DEFER | protocol::DEFER_WITH | protocol::ANNOUNCE => {
                 let message = format!("a preview changes nothing, and the auth method uses `{name}`");
-                Some(Err(PluginError::permanent(message).with_code("no_preview")))
+                Some(Err(PluginError::permanent(message).with_code(NO_PREVIEW)))
             }
             _ => None,
         }

@@ -89,6 +89,11 @@ pub(crate) fn receiver(core: &Core, webhook: &Webhook) -> Result<Receiver, Plugi
     opened.map_err(|error| PluginError::retryable(Chain(&error).to_string()).with_code("secrets"))
 }
 
+/// Returns why nothing is sent to a webhook that is disabled.
+pub(crate) fn disabled() -> PluginError {
+    PluginError::permanent("the webhook is disabled: enable it and retry the task").with_code("disabled")
+}
+
 /// Returns what an attempt sent to the receiver, so that it is sent once more.
 pub(crate) fn sent_body(core: &Core, attempt: AttemptId) -> Result<SentBody, PluginError> {
     let found = core.store.attempt(attempt);
@@ -153,6 +158,8 @@ pub(crate) fn deliver_now(
     };
     let handler = run.registry.handler(ImmediateDelivery::NUMBER, &head.name);
     let mut outcome = match (handler, &started.webhook) {
+        // Perhaps by the answer to another delivery of this run.
+        (_, Some(webhook)) if !webhook.enabled => Outcome::failed(disabled()),
         (Some(handler), Some(webhook)) => call_now(run, handler, event, webhook),
         (None, _) => Outcome::failed(PluginError::permanent("the auth method has gone").with_code("plugin_missing")),
         (_, None) => {
@@ -168,12 +175,24 @@ pub(crate) fn deliver_now(
     let ending = core.ending(&started, &outcome);
     let written = outcome.attempt_result(Timestamp(core.clock.now()), &ending);
     let end = RunEnd { task: head.id, lease: started.lease, ending: ending.clone(), attempt: written.clone() };
-    match core.store.finish(vec![end]).wait() {
+    let mut made = ImmediateResult {
+        task: None,
+        webhook,
+        delivered: outcome.result.is_ok(),
+        outcome: written.outcome.clone(),
+        status: written.status,
+        detail: written.detail.clone(),
+    };
+    let finished = core.store.finish(vec![end]).wait();
+    match &finished {
         Ok(applied) if applied.contains(&true) => {}
-        Ok(_) => log::warn!(logger: core.log, target: CHANNEL, task = head.id.to_string();
-            "a late result was dropped: the task has been run again or ended by hand since"),
+        Ok(_) => {
+            log::warn!(logger: core.log, target: CHANNEL, task = head.id.to_string();
+                "a late result was dropped: the task has been run again or ended by hand since");
+            return made;
+        }
         Err(error) => log::error!(logger: core.log, target: CHANNEL, task = head.id.to_string(),
-            error = Chain(&error).to_string();
+            error = Chain(error).to_string();
             "how an immediate delivery ended cannot be written down; its task is found at the next start"),
     }
     core.metrics.attempted(&Attempted {
@@ -185,19 +204,13 @@ pub(crate) fn deliver_now(
         accepted_at: Some(event.at),
     });
     ended(core, &started, &written, &ending);
-    let mut task = None;
-    if let Ending::Retry { at, .. } = ending {
-        task = Some(head.id);
+    if let Ending::Retry { at, .. } = ending
+        && finished.is_ok()
+    {
+        made.task = Some(head.id);
         core.left(TaskHead { run_at: at, attempts: started.task.attempts, ..head }, true);
     }
-    ImmediateResult {
-        task,
-        webhook,
-        delivered: outcome.result.is_ok(),
-        outcome: written.outcome,
-        status: written.status,
-        detail: written.detail,
-    }
+    made
 }
 
 fn call_now(run: &Arc<RunState>, handler: &Arc<Minicomponent>, event: &NewEvent, webhook: &Webhook) -> Outcome {

@@ -29,6 +29,9 @@ const FAILING: &str = "webhook_failing";
 /// Header of an answer in which a receiver says more than its status does.
 const HEADER: &str = "webhook-delivery";
 
+/// Outcome of a delivery whose receiver does not want to be called again, and reason of the tasks that it takes along.
+const GONE: &str = "gone";
+
 /// What a receiver asks for in its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Word {
@@ -59,11 +62,15 @@ fn word(webhook: &Webhook, outcome: &Outcome) -> Option<Word> {
     Word::of(&last.response_headers).filter(|_| of_receiver)
 }
 
-/// Does what a receiver asks for, and stops at the statuses at which the webhook wants to stop.
+/// Does what a receiver asks for, and stops at the statuses at which the webhook wants to stop. It is called where the
+/// handler was, before its slot is free: no other request follows one whose receiver is gone, and a plugin that hears of it
+/// holds up nobody else.
 pub(crate) fn obey(core: &Arc<Core>, webhook: &Webhook, outcome: &mut Outcome) {
     let word = word(webhook, outcome);
     if word == Some(Word::Disable) {
-        disable(core, webhook, "its receiver asked for that with `webhook-delivery: disable`", None);
+        disable(core, webhook, "its receiver asked for that with `webhook-delivery: disable`", Some(GONE));
+    } else if outcome.result.as_ref().is_err_and(|error| error.code() == Some(GONE)) {
+        disable(core, webhook, "its receiver answered 410: it does not want to be called again", Some(GONE));
     }
     let Err(error) = &outcome.result else { return };
     if error.kind() != ErrorKind::Retryable {
@@ -72,15 +79,16 @@ pub(crate) fn obey(core: &Arc<Core>, webhook: &Webhook, outcome: &mut Outcome) {
     let stops = outcome.status.filter(|status| webhook.options.stop_on.contains(status));
     let (reason, code) = match (word, stops) {
         (Some(Word::AbortMessage), _) => ("the receiver does not want this event".to_owned(), "aborted"),
-        (Some(Word::Disable), _) => ("the receiver does not want to be called again".to_owned(), "gone"),
+        (Some(Word::Disable), _) => ("the receiver does not want to be called again".to_owned(), GONE),
         (None, Some(status)) => (format!("the webhook gives up at {status}"), error.code().unwrap_or("stopped")),
         (None, None) => return,
     };
     outcome.result = Err(PluginError::permanent(format!("{error}: {reason}")).with_code(code));
 }
 
-/// Counts how a delivery ended: a webhook whose receiver is gone, or to which nothing arrives for long, is disabled.
-/// Failures that are not the receiver's, such as a plugin's or of settings, count as well: nothing arrives.
+/// Counts how a delivery ended: a webhook to which nothing arrives for long is disabled. Failures that are not the
+/// receiver's, such as a plugin's or of settings, count as well: nothing arrives. It waits for nothing, because the ends of
+/// all tasks come through here.
 pub(crate) fn ended(core: &Arc<Core>, webhook: &Webhook, outcome: &str) {
     match outcome {
         "ok" if webhook.failing.is_none() => {}
@@ -88,9 +96,8 @@ pub(crate) fn ended(core: &Arc<Core>, webhook: &Webhook, outcome: &str) {
         "ok" => drop(core.store.webhook_delivered(webhook.id)),
         // Nothing was sent.
         "disabled" | "input_gone" | "interrupted" | "not_called" | "suspended" | "secrets" | "webhook_removed" => {}
-        "gone" => {
-            disable(core, webhook, "its receiver answered 410: it does not want to be called again", Some("gone"))
-        }
+        // It is disabled already.
+        GONE => {}
         _ => {
             let failed = core.store.webhook_failed(webhook.id, Timestamp(core.clock.now()));
             let (core, webhook) = (Arc::clone(core), webhook.clone());

@@ -64,8 +64,10 @@ impl Receiver {
         settings.chain(self.headers.iter().map(|(_, value)| value)).cloned().collect()
     }
 
-    /// Gives a request the headers, the certificates and the times of the webhook; `usual` are those of the host. Only one that goes to the receiver itself: a token
-    /// server or anybody else whom the auth method asks is not meant by them.
+    /// Gives a request the headers, the certificates and the times of the webhook.
+    ///
+    /// `usual` are the times of the host. Only a request to the receiver itself is changed: a token server or anybody else
+    /// whom the auth method asks is not meant by them.
     pub(crate) fn prepare(&self, request: &mut Request, usual: Deadlines) {
         let origin = |url: &Url| Some(url.origin()).filter(Origin::is_tuple);
         let Some(own) = self.url.as_ref().and_then(origin) else { return };

@@ -1,7 +1,7 @@
 //! Who may do what: every operation with every kind of caller, and ids that are no ids.
 
 use serde_json::{Value, json};
-use switchboard_tests::{Client, Receiver, Site};
+use switchboard_tests::{Client, Receiver, Site, wait_until};
 
 use super::{add_webhook, served};
 
@@ -196,6 +196,13 @@ fn an_owner_neither_sees_nor_changes_what_belongs_to_another_or_to_the_site() {
     client.post("/webhooks", &webhook).is_problem(403, "forbidden");
     let tasks = client.get(&format!("/tasks?webhook={own}")).is(200).json();
     assert_eq!(tasks["items"].as_array().unwrap().len(), 1, "{tasks}");
+    // A webhook that changes hands does not take along what it got before.
+    let deliveries = format!("/deliveries?webhook={other}");
+    let made = || everything.get(&deliveries).is(200).json()["items"][0]["id"].clone();
+    wait_until("the other owner's event is delivered", || !made().is_null());
+    drop(site.run(&["webhook", "edit", &other.to_string(), "--owner", "62"]).ok());
+    assert_eq!(client.get(&deliveries).is(200).json()["items"], json!([]));
+    client.get(&format!("/deliveries/{}", made())).is_problem(404, "not_found");
 }
 
 #[test]

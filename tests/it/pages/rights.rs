@@ -36,6 +36,7 @@ fn an_owner_sees_and_changes_nothing_of_others() {
         browser.run("return [...document.querySelectorAll('tbody th a')].map((one) => one.textContent)", json!([]));
     let expected: Vec<String> = of(own).map(|one| one["id"].to_string()).collect();
     assert_eq!((shown, expected.len()), (json!(expected), 1));
+    assert_eq!(of(other).chain(of(whole)).count(), 3);
     for delivery in of(other).chain(of(whole)) {
         for page in ["", "/preview", "/replay"] {
             browser.go(&format!("/deliveries/{}{page}", delivery["id"]));
@@ -70,6 +71,14 @@ fn an_owner_sees_and_changes_nothing_of_others() {
         .map(|one| one["enabled"].as_bool().unwrap())
         .collect();
     assert_eq!(enabled, [false, true, true, true]);
+    // A webhook that changes hands does not take along what it got before.
+    let _ = site.run(&["webhook", "edit", &other.to_string(), "--owner", "62"]).ok();
+    browser.go(&format!("/webhooks/{other}"));
+    browser.wait_for("/other");
+    for delivery in of(other) {
+        browser.go(&format!("/deliveries/{}", delivery["id"]));
+        browser.wait_for("Not found");
+    }
     for path in ["/plugins", "/triggers", "/tasks", "/logs", "/languages", "/settings", "/people", "/audit"] {
         browser.go(path);
         browser.wait_for("Not allowed");

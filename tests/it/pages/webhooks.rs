@@ -108,6 +108,7 @@ fn options_headers_and_certificates_are_set_in_the_form_and_secrets_stay_when_no
         .run("return document.getElementById('opt-timeout').getAttribute('aria-invalid')", serde_json::json!([]));
     assert_eq!(marked, "true");
     browser.fill("#opt-timeout", "20s");
+    browser.fill("#opt-tls_timeout", "3s");
     browser.fill("#opt-schedule", "0s, 1m");
     browser.fill("#opt-stop_on", "400,422");
     browser.fill("#opt-headers", "X-Secret: first");
@@ -125,9 +126,10 @@ fn options_headers_and_certificates_are_set_in_the_form_and_secrets_stay_when_no
     let shown = site.json(&["webhook", "show", "1"]);
     let options = &shown["options"];
     let expected =
-        serde_json::json!([20_000, [0, 60_000], 2, [400, 422], "webhook", "standard", ["X-Secret"], "Renamed"]);
+        serde_json::json!([20_000, 3_000, [0, 60_000], 2, [400, 422], "webhook", "standard", ["X-Secret"], "Renamed"]);
     let found = serde_json::json!([
         options["timeout_ms"],
+        options["tls_timeout_ms"],
         options["schedule_ms"],
         options["cap"],
         options["stop_on"],

@@ -34,14 +34,16 @@ impl Ends {
     fn work(mut self, inbox: &Receiver<Ran>) {
         let mut written = Vec::new();
         loop {
+            // However many others end meanwhile.
+            if !self.refused.is_empty() && Instant::now() >= self.again_at {
+                let refused = std::mem::take(&mut self.refused);
+                written.extend(self.write_each(refused));
+            }
             let mut batch: Vec<Ran> = Vec::new();
             if written.is_empty() {
                 match self.next(inbox) {
                     Ok(ran) => batch.push(ran),
-                    Err(RecvTimeoutError::Timeout) => {
-                        let refused = std::mem::take(&mut self.refused);
-                        written = self.write_each(refused);
-                    }
+                    Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
@@ -73,6 +75,7 @@ impl Ends {
     fn write_each(&mut self, batch: Vec<Ran>) -> Vec<Written> {
         let mut written = Vec::new();
         let mut gone = Vec::new();
+        let others_wait = !self.refused.is_empty();
         for ran in batch {
             match self.shared.store.finish(vec![ran.end()]).wait() {
                 Ok(applied) => written.push((ran, applied.contains(&true))),
@@ -85,7 +88,9 @@ impl Ends {
                 }
             }
         }
-        self.again_at = Instant::now() + STORE_RETRY;
+        if !others_wait {
+            self.again_at = Instant::now() + STORE_RETRY;
+        }
         self.send(gone);
         written
     }

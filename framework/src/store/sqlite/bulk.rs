@@ -56,7 +56,11 @@ pub(super) fn step(
         read::tasks(connection, &filter)?.into_iter().take_while(|task| task.id <= bulk.last).collect();
     let mut step = BulkStep::new(bulk);
     for task in &tasks {
-        let became = apply(connection, step.bulk.action, task, now)?;
+        let became = match apply(connection, step.bulk.action, task, now) {
+            // Of this one nothing was changed, and it is in the way of no other.
+            Err(StoreError::Corrupt { .. }) => Became::Unchanged,
+            became => became?,
+        };
         step.note(task.id, became);
     }
     let bulk = &mut step.bulk;

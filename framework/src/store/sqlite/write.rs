@@ -216,15 +216,16 @@ pub(super) fn start(
 fn start_task(connection: &Connection, id: TaskId, now: Timestamp) -> Result<Option<Started>, StoreError> {
     let Some(mut task) = read::task(connection, id)? else { return Ok(None) };
     let Some(state) = task.state.after(Move::Start).filter(|_| task.held) else { return Ok(None) };
+    // All that may be damaged is read before anything is changed.
+    let event = task.event.as_ref().map(|event| read::event(connection, event)).transpose()?.flatten();
+    let webhook = task.webhook.map(|webhook| read::webhook(connection, webhook)).transpose()?.flatten();
     task.state = state;
     task.attempts += 1;
     task.lease = Lease(task.lease.0 + 1);
     task.updated_at = now;
     let sql = "UPDATE task SET state = ?, attempts = ?, lease = ?, updated_at = ? WHERE id = ?";
     execute(connection, sql, params![number(state), task.attempts, task.lease.0, now.0, id.0])?;
-    let event = task.event.as_ref().map(|event| read::event(connection, event)).transpose()?.flatten();
     attempt::begin(connection, &task, event.as_ref(), now)?;
-    let webhook = task.webhook.map(|webhook| read::webhook(connection, webhook)).transpose()?.flatten();
     Ok(Some(Started { lease: task.lease, started_at: now, event, webhook, task }))
 }
 

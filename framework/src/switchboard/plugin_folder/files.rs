@@ -119,11 +119,12 @@ pub(super) fn delete_markers(folders: &[Folder], file: &Path, id: &str) -> Resul
 
 /// Keeps a library, and its texts when they are to be replaced, until [`finish`] or [`undo`].
 pub(super) fn keep(file: &Path, texts: bool) -> Result<()> {
-    // First, so that a host that ends in the middle of this or of what follows undoes it at its next start.
+    let (languages, kept) = (languages_beside(file), with(&languages_beside(file), UPGRADING));
+    // Left over from a host that ended in the middle of `finish`: older texts, which must not come back.
+    delete_folder(&kept)?;
+    // Before the texts, so that a host that ends in the middle of this or of what follows undoes it at its next start.
     write(&with(file, UPGRADING), &fs::read(file).map_err(failed(file))?)?;
     if texts {
-        let (languages, kept) = (languages_beside(file), with(&languages_beside(file), UPGRADING));
-        delete_folder(&kept)?;
         // An empty one stands for none.
         let moved = if languages.is_dir() { fs::rename(&languages, &kept) } else { fs::create_dir(&kept) };
         moved.map_err(failed(&kept))?;

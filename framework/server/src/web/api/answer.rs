@@ -14,6 +14,8 @@ use crate::web::answer::Problem;
 
 /// Content type of a problem.
 const PROBLEM: &str = "application/problem+json";
+/// When to call again after what passes by itself.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Why a call was refused or failed, as RFC 9457 has it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -75,10 +77,7 @@ impl Failure {
     /// Something that is needed does not work just now.
     pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         let detail = switchboard::error::Chain(error).to_string();
-        Self {
-            retry_after: Some(Duration::from_secs(5)),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-        }
+        Self { retry_after: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
     }
 
     pub(super) fn retry_after(self, wait: Duration) -> Self {
@@ -111,7 +110,11 @@ where
     Problem: From<E>,
 {
     fn from(error: E) -> Self {
-        let Problem { status, message, .. } = Problem::from(error);
+        let Problem { status, message, remedy } = Problem::from(error);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let failure = Self::new(status, "unavailable", format!("{message} {remedy}"));
+            return failure.retry_after(SOON);
+        }
         let code = match status {
             StatusCode::NOT_FOUND => "not_found",
             StatusCode::UNAUTHORIZED => "unauthorized",

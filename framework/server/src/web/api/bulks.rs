@@ -85,6 +85,9 @@ enum Action {
     Cancel,
     /// Tasks that are done or dead are run once more, each as a task of its own without retries.
     Replay,
+    /// The same for those that have delivered an event, or tried to, with the bytes that each sent last.
+    #[serde(rename = "replay_as_sent")]
+    ReplayAsSent,
 }
 
 impl From<Action> for BulkAction {
@@ -93,6 +96,7 @@ impl From<Action> for BulkAction {
             Action::Retry => Self::Retry,
             Action::Cancel => Self::Cancel,
             Action::Replay => Self::Replay,
+            Action::ReplayAsSent => Self::ReplayAsSent,
         }
     }
 }
@@ -195,7 +199,7 @@ pub(super) struct Count {
 pub(super) struct Operation {
     /// Its id.
     id: i64,
-    /// What is done: `retry`, `cancel` or `replay`.
+    /// What is done: `retry`, `cancel`, `replay` or `replay_as_sent`.
     action: String,
     /// With which tasks.
     #[schemars(with = "serde_json::Map<String, Value>")]

@@ -292,10 +292,18 @@ async fn list(caller: Caller<Own>, Query(wanted): Query<Wanted>) -> Result<Answe
         ..AttemptFilter::default()
     };
     let page = caller.run(move |call| {
+        let mut filter = filter;
         if let Some(webhook) = filter.webhook {
             webhooks::find(call, webhook.0)?;
         } else if call.who.owner.is_some() {
             return Err(Failure::forbidden("Name one of your webhooks with `webhook`: you see its deliveries only."));
+        }
+        if let Some(own) = call.who.owner.map(OwnerId) {
+            if filter.owner.is_some_and(|owner| owner != own) {
+                return Err(Failure::forbidden("You see deliveries of your own events only: leave `owner` out."));
+            }
+            // Not those of before, when the webhook was another owner's.
+            filter.owner = Some(own);
         }
         let found = call.host().webhooks().deliveries().find(&filter)?;
         let items = found.into_iter().map(Delivery::from).collect();
@@ -304,11 +312,17 @@ async fn list(caller: Caller<Own>, Query(wanted): Query<Wanted>) -> Result<Answe
     page.await.map(Answer)
 }
 
-/// Returns a delivery that the caller may see. One to another owner's webhook is as if there were none.
+/// Returns a delivery that the caller may see. One to another owner's webhook, or of a time when it was another owner's, is
+/// as if there were none.
 fn find(call: &Call, id: i64) -> Result<Attempt, Failure> {
     let id = AttemptId(id);
     let attempt = call.host().webhooks().deliveries().get(id)?;
-    if webhooks::sees(call, attempt.webhook) { Ok(attempt) } else { Err(DeliveryError::Missing { id }.into()) }
+    let is_own = call.who.owner.is_none_or(|own| attempt.owner == Some(OwnerId(own)));
+    if is_own && webhooks::sees(call, attempt.webhook) {
+        Ok(attempt)
+    } else {
+        Err(DeliveryError::Missing { id }.into())
+    }
 }
 
 async fn show(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<WholeDelivery>, Failure> {

@@ -83,7 +83,7 @@ impl FromRequest<Arc<App>> for Library {
             let detail = format!("The body is too large: at most {} MiB are taken.", MAX_LIBRARY_BYTES >> 20);
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         })?;
-        Ok(Self { bytes: bytes.to_vec(), _turn: turn })
+        Ok(Self { bytes: bytes.into(), _turn: turn })
     }
 }
 

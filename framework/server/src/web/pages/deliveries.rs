@@ -4,15 +4,13 @@ use std::collections::HashSet;
 
 use askama::Template;
 use axum::response::Response;
-use switchboard::Replay;
-use switchboard::store::{
-    Attempt, AttemptFilter, AttemptId, EventId, ExchangeTimings, HttpExchange, OwnerId, WebhookId,
-};
+use switchboard::store::{Attempt, AttemptFilter, AttemptId, ExchangeTimings, HttpExchange, OwnerId, WebhookId};
+use switchboard::{DeliveryError, Replay, WebhookError};
 
 use super::answer::{self, Change, Posted, Problem};
 use super::form::{Form, query};
 use super::show::{State, Time};
-use super::tasks::{Filter, filters, moment};
+use super::tasks::{Filter, REPLAY_WAIT, event, filters, moment};
 use super::{Ask, Cx, Page};
 use crate::web::access::Access;
 
@@ -85,10 +83,7 @@ pub(super) fn body_text(body: &[u8]) -> String {
 fn filter(form: &Form) -> Result<AttemptFilter, Problem> {
     let webhook = form.text("webhook").map(str::parse::<WebhookId>).transpose();
     let after = form.text("after").map(str::parse::<AttemptId>).transpose();
-    let (event_id, event_name) = match form.text("event") {
-        Some(event) if event.starts_with("msg_") => (Some(EventId(event.to_owned())), None),
-        event => (None, event.map(str::to_owned)),
-    };
+    let (event_id, event_name) = event(form);
     let outcome = form.text("outcome");
     let status = outcome.and_then(|outcome| outcome.parse::<u16>().ok());
     Ok(AttemptFilter {
@@ -199,11 +194,13 @@ fn find(cx: &Cx) -> Result<Attempt, Problem> {
     let id: AttemptId = cx.id("id")?;
     let attempt = cx.host().webhooks().deliveries().get(id)?;
     let Some(owner) = cx.principal()?.owner else { return Ok(attempt) };
-    let webhook = attempt.webhook.map(|webhook| cx.host().webhooks().get(webhook)).transpose()?;
-    match webhook {
-        Some(webhook) if webhook.owner.0 == owner => Ok(attempt),
-        _ => Err(switchboard::DeliveryError::Missing { id }.into()),
-    }
+    let webhook = match attempt.webhook.map(|webhook| cx.host().webhooks().get(webhook)).transpose() {
+        Err(WebhookError::Missing { .. }) => None,
+        webhook => webhook?,
+    };
+    // Also of a webhook that was another owner's or the whole site's before, only what was about this owner.
+    let is_own = attempt.owner == Some(OwnerId(owner)) && webhook.is_some_and(|webhook| webhook.owner.0 == owner);
+    if is_own { Ok(attempt) } else { Err(DeliveryError::Missing { id }.into()) }
 }
 
 /// Shows one attempt.
@@ -274,8 +271,9 @@ pub(crate) fn ask_to_replay(cx: &Cx) -> Result<Response, Problem> {
 pub(crate) fn replay(cx: &Cx) -> Result<Posted, Problem> {
     let attempt = find(cx)?;
     let task = cx.host().webhooks().deliveries().replay(attempt.id, Replay::AsSent, &cx.principal()?.name)?;
-    cx.host().tasks().wait(&[task.id], std::time::Duration::from_secs(5))?;
-    let made = cx.host().tasks().attempts(task.id)?.pop();
+    // Whatever comes of the wait, the replay is one for the audit log.
+    let _ = cx.host().tasks().wait(&[task.id], REPLAY_WAIT);
+    let made = cx.host().tasks().attempts(task.id).ok().and_then(|mut attempts| attempts.pop());
     let to = made.map_or_else(|| format!("/deliveries/{}", attempt.id), |made| format!("/deliveries/{}", made.id));
     let change = Change::new("delivery.replay", format!("delivery {}", attempt.id), to);
     Ok(change.detail(format!("as task {}", task.id)).message(format!("Replayed as task {}.", task.id)).into())

@@ -48,6 +48,7 @@ struct Detail {
     handlers_suspended: String,
     may_resume: bool,
     may_change: bool,
+    active: bool,
     disabled: bool,
     file: String,
     tier: String,
@@ -113,7 +114,7 @@ pub(crate) fn list(cx: &Cx) -> Result<Response, Problem> {
 pub(crate) fn rescan(cx: &Cx) -> Result<Posted, Problem> {
     let report = cx.host().rescan();
     let active = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Active).count() as u64;
-    let refused = report.plugins.len() as u64 - active;
+    let refused = report.plugins.iter().filter(|plugin| plugin.state == PluginState::Refused).count() as u64;
     let message = format!("{} active, {refused} refused.", counted(active, "plugin"));
     Ok(Change::new("plugin.rescan", "plugin folders", "/plugins").detail(message.clone()).message(message).into())
 }
@@ -149,6 +150,7 @@ fn page_of(cx: &Cx, status: StatusCode, wrong: Option<String>) -> Result<Respons
         handlers_suspended: counted(suspended.len() as u64, "handler"),
         suspended,
         may_change: Access::Administrate.lets(cx.who.as_ref()),
+        active: plugin.state == PluginState::Active,
         disabled: plugin.state == PluginState::Disabled,
         may_resume: Access::Operate.lets(cx.who.as_ref()),
         file: plugin.file.display().to_string(),

@@ -22,8 +22,9 @@ const PAGE: u32 = 50;
 /// How many tasks a second an operation over many goes through.
 const PER_SECOND: u32 = 100;
 /// Fields by which tasks are filtered.
-const FILTERS: [(&str, &str); 6] = [
+const FILTERS: [(&str, &str); 7] = [
     ("webhook", "Webhook"),
+    ("owner", "Owner"),
     ("event", "Event"),
     ("number", "Number"),
     ("name", "Handler"),
@@ -94,10 +95,7 @@ fn filter(form: &Form) -> Result<TaskFilter, Problem> {
         Err(_) => Err(Problem::refused(format!("{label}: `{}` is no number.", form.text(name).unwrap_or_default()))),
     };
     let state = form.text("state").map(str::parse::<TaskState>).transpose();
-    let (event_id, event_name) = match form.text("event") {
-        Some(event) if event.starts_with("msg_") => (Some(EventId(event.to_owned())), None),
-        event => (None, event.map(str::to_owned)),
-    };
+    let (event_id, event_name) = event(form);
     Ok(TaskFilter {
         state: state.map_err(|_| Problem::refused("There is no such state of tasks."))?,
         webhook: number("webhook", "Webhook")?.map(WebhookId),
@@ -113,6 +111,14 @@ fn filter(form: &Form) -> Result<TaskFilter, Problem> {
         limit: PAGE,
         ..TaskFilter::default()
     })
+}
+
+/// Reads which event a filter names: the id of one, or the name of all.
+pub(super) fn event(form: &Form) -> (Option<EventId>, Option<String>) {
+    match form.text("event") {
+        Some(event) if event.starts_with("msg_") => (Some(EventId(event.to_owned())), None),
+        event => (None, event.map(str::to_owned)),
+    }
 }
 
 /// Reads a trigger number. One that is none must not be left out of a filter: everything would match.
@@ -333,15 +339,15 @@ pub(crate) fn ask_to_replay(cx: &Cx) -> Result<Response, Problem> {
 }
 
 /// How long the page of a replay waits for its end.
-const REPLAY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+pub(super) const REPLAY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Runs a task once more, and shows the replay.
 pub(crate) fn replay(cx: &Cx) -> Result<Posted, Problem> {
     let id: TaskId = cx.id("id")?;
     let tasks = cx.host().tasks();
     let replay = tasks.replay(id, &cx.principal()?.name)?;
-    // Its end is shown at once where it comes soon.
-    tasks.wait(&[replay.id], REPLAY_WAIT)?;
+    // Its end is shown at once where it comes soon. Whatever comes of the wait, the replay is one for the audit log.
+    let _ = tasks.wait(&[replay.id], REPLAY_WAIT);
     let change = Change::new("task.replay", format!("task {id}"), path(replay.id));
     let message = format!("Task {id} was replayed as task {}; its outcome and its log lines are below.", replay.id);
     Ok(change.detail(format!("as task {}", replay.id)).message(message).into())

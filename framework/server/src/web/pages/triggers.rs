@@ -7,6 +7,7 @@ use axum::response::Response;
 use switchboard::{CallTimes, Minicomponent, TriggerNumber};
 
 use super::answer::{self, Change, Posted, Problem};
+use super::deliveries::body_text;
 use super::show::{State, Time, counted, number, rate, took};
 use super::{Cx, Page};
 use crate::web::access::Access;
@@ -127,22 +128,24 @@ pub(crate) fn fire(cx: &Cx) -> Result<Posted, Problem> {
     let called = run.trigger_one(number, &row.name, payload.as_bytes());
     let called = called.map_err(|error| Problem::refused(switchboard::error::Chain(&error).to_string()))?;
     let finished = run.finish();
-    let result = match called.values.first().map(|value| &value.result) {
-        Some(Ok(value)) => Tried { state: State::good("it succeeded"), text: pretty(value) },
+    let mut result = match called.values.first().map(|value| &value.result) {
+        Some(Ok(value)) => Tried { state: State::good("it succeeded"), text: body_text(value) },
         Some(Err(error)) => Tried { state: State::bad("it failed"), text: error.to_string() },
         None => Tried { state: State::off("not called"), text: "nothing answers".into() },
     };
-    let events = finished.map_err(|error| Problem::failed(&error))?.events.len() as u64;
-    let detail_text = format!("{}; {} announced", result.state.text, counted(events, "event"));
+    // The handler was called: whatever comes after it, that is one for the audit log.
+    let announced = match finished {
+        Ok(finished) => format!("{} announced", counted(finished.events.len() as u64, "event")),
+        Err(error) => {
+            let failed = format!("announcing failed: {}", switchboard::error::Chain(&error));
+            let state = State::bad(format!("{}, but announcing failed", result.state.text));
+            result = Tried { state, text: format!("{}\n{failed}", result.text) };
+            failed
+        }
+    };
+    let detail_text = format!("{}; {announced}", result.state.text);
     let object = format!("trigger {number} {}", row.name);
-    let (_, row) = find(cx)?;
+    let row = find(cx).map_or(row, |(_, row)| row);
     let shown = detail(cx, row, payload, Some(result))?;
     Ok(Change::new("trigger.call", object, "").detail(detail_text).instead(shown).into())
-}
-
-/// Writes a value for people: JSON with line breaks, and anything else as text.
-fn pretty(value: &[u8]) -> String {
-    let json = serde_json::from_slice::<serde_json::Value>(value).ok();
-    let pretty = json.and_then(|json| serde_json::to_string_pretty(&json).ok());
-    pretty.unwrap_or_else(|| String::from_utf8_lossy(value).into_owned())
 }

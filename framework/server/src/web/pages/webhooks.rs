@@ -369,8 +369,9 @@ struct Secret {
 /// Makes a new secret, and shows once what the receiver needs.
 pub(crate) fn rotate(cx: &Cx) -> Result<Posted, Problem> {
     let webhook = cx.webhook("id")?;
-    let secret = cx.host().webhooks().rotate_secret(webhook.id, BOTH_SIGN)?;
+    // First, as the secret is to be had only once.
     let page = Page::new(cx, format!("New secret of webhook {}", webhook.id))?;
+    let secret = cx.host().webhooks().rotate_secret(webhook.id, BOTH_SIGN)?;
     let shown = answer::html(&Secret { page, secret, back: path(&webhook) })?;
     let change = Change::new("webhook.rotate", object(&webhook), path(&webhook)).detail(told_of(&webhook));
     Ok(change.instead(shown).into())

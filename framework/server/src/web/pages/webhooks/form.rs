@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
-use switchboard::store::{Timestamp, Webhook};
+use switchboard::store::Webhook;
 use switchboard::{FilledField, Method, WebhookDraft, WebhookError};
 
 use super::super::answer::{self, Change, Posted, Problem};
@@ -45,7 +45,7 @@ struct Form {
     fields: Vec<Field>,
     options: Fields,
     /// Of which version of the webhook this is the form.
-    version: Option<Timestamp>,
+    version: Option<u64>,
     /// What somebody else has made of the webhook meanwhile.
     meanwhile: Option<Meanwhile>,
 }
@@ -179,9 +179,9 @@ pub(crate) fn choose_again(cx: &Cx) -> Result<Posted, Problem> {
 }
 
 /// Returns of which version of the webhook the form is that was sent.
-fn version(cx: &Cx) -> Result<Option<Timestamp>, Problem> {
-    let version = cx.form.text("version").map(str::parse::<i64>).transpose();
-    Ok(version.map_err(|_| Problem::refused("There is no such version of a webhook."))?.map(Timestamp))
+fn version(cx: &Cx) -> Result<Option<u64>, Problem> {
+    let version = cx.form.text("version").map(str::parse).transpose();
+    version.map_err(|_| Problem::refused("There is no such version of a webhook."))
 }
 
 /// Adds a webhook.
@@ -198,7 +198,7 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
     let typed = Typed::of(cx);
     let version = version(cx)?;
     if let (Some(webhook), Some(version)) = (before, version)
-        && webhook.updated_at != version
+        && webhook.version != version
     {
         return Ok(Posted::Shown(form(cx, before, typed, &Wrong::default(), Some(version))?));
     }
@@ -234,13 +234,18 @@ fn save(cx: &Cx, before: Option<&Webhook>) -> Result<Posted, Problem> {
     }
     let saved = match before {
         None => webhooks.add(draft),
-        Some(webhook) => webhooks.change(webhook.id, draft),
+        Some(webhook) => webhooks.if_version(Some(webhook.version)).change(webhook.id, draft),
     };
     let webhook = match saved {
         Ok(webhook) => webhook,
         Err(WebhookError::Invalid { problems }) => {
             let wrong = Wrong(problems.into_iter().map(|problem| (problem.field, problem.message)).collect());
             return Ok(Posted::Shown(form(cx, before, typed, &wrong, version)?));
+        }
+        // Between the look above and the change.
+        Err(WebhookError::Changed { .. }) if before.is_some() => {
+            let (now, version) = (cx.webhook("id")?, before.map(|webhook| webhook.version));
+            return Ok(Posted::Shown(form(cx, Some(&now), typed, &wrong, version)?));
         }
         Err(error) => return Err(error.into()),
     };
@@ -262,10 +267,10 @@ fn form(
     before: Option<&Webhook>,
     typed: Typed,
     wrong: &Wrong,
-    version: Option<Timestamp>,
+    version: Option<u64>,
 ) -> Result<Response, Problem> {
     let meanwhile = match (before, version) {
-        (Some(webhook), Some(version)) if webhook.updated_at != version => {
+        (Some(webhook), Some(version)) if webhook.version != version => {
             let differences = typed.differences(&Typed::stored(cx, webhook)?);
             Some(Meanwhile { at: webhook.updated_at.into(), differences })
         }
@@ -308,8 +313,8 @@ fn form(
         method_title: chosen.map(|method| method.form.title.clone()).unwrap_or_default(),
         notes: chosen.map(|method| method.form.notes.clone()).unwrap_or_default(),
         fields: filled.map(|form| fields(form.fields, before.is_some(), &typed.settings, wrong)).unwrap_or_default(),
-        options: Fields::new(&typed.options, has_identity, &cx.host().config().deferred, |field| wrong.with(field)),
-        version: before.map(|webhook| webhook.updated_at),
+        options: Fields::new(&typed.options, has_identity, cx.host().config(), |field| wrong.with(field)),
+        version: before.map(|webhook| webhook.version),
         name: typed.name,
         url: typed.url,
         owner: typed.owner,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use switchboard::WebhookDraft;
-use switchboard::config::{DeferredConfig, HumanDuration};
+use switchboard::config::{Config, HumanDuration};
 use switchboard::store::{Envelope, Order, WebhookOptions};
 
 use super::super::field::{Choice, Field, Kind};
@@ -26,11 +26,15 @@ const ENVELOPES: [(Envelope, &str, &str); 2] = [
 ];
 
 /// Names of the fields, and what they are called.
-const TITLES: [(&str, &str); 15] = [
+const TITLES: [(&str, &str); 19] = [
     ("immediate", "Deliver at once, in the time of whoever announces, where the method can"),
     ("then_queue", "Deliver in the background what could not be delivered at once"),
     ("timeout", "Longest attempt in the background"),
     ("immediate_timeout", "Longest delivery at once"),
+    ("dns_timeout", "Longest lookup of the receiver's name"),
+    ("connect_timeout", "Longest wait for the connection"),
+    ("tls_timeout", "Longest TLS handshake"),
+    ("first_byte_timeout", "Longest wait for the head of the answer"),
     ("schedule", "Waits before each attempt"),
     ("cap", "Most deliveries at a time"),
     ("rate", "How often one may start"),
@@ -85,6 +89,10 @@ pub(super) fn texts(draft: &WebhookDraft) -> BTreeMap<String, String> {
         ("then_queue", flag(options.then_queue)),
         ("timeout", time(options.timeout)),
         ("immediate_timeout", time(options.immediate_timeout)),
+        ("dns_timeout", time(options.dns_timeout)),
+        ("connect_timeout", time(options.connect_timeout)),
+        ("tls_timeout", time(options.tls_timeout)),
+        ("first_byte_timeout", time(options.first_byte_timeout)),
         ("schedule", options.schedule.as_deref().map(delivery_options::durations_text).unwrap_or_default()),
         ("cap", options.cap.map(|cap| cap.to_string()).unwrap_or_default()),
         ("rate", options.rate.as_ref().map(delivery_options::rate_text).unwrap_or_default()),
@@ -107,6 +115,10 @@ pub(super) fn read(typed: &BTreeMap<String, String>, draft: &mut WebhookDraft) -
         then_queue,
         timeout,
         immediate_timeout,
+        dns_timeout,
+        connect_timeout,
+        tls_timeout,
+        first_byte_timeout,
         schedule,
         cap,
         rate,
@@ -115,13 +127,20 @@ pub(super) fn read(typed: &BTreeMap<String, String>, draft: &mut WebhookDraft) -
         ca_pem,
         handshake,
         envelope,
-        ..
     } = &mut draft.options;
     for (name, flag) in [("immediate", immediate), ("then_queue", then_queue), ("handshake", handshake)] {
         *flag = typed.get(name).map_or(*flag, |text| text == "1");
     }
-    reading.optional("timeout", timeout, duration);
-    reading.optional("immediate_timeout", immediate_timeout, duration);
+    for (name, time) in [
+        ("timeout", timeout),
+        ("immediate_timeout", immediate_timeout),
+        ("dns_timeout", dns_timeout),
+        ("connect_timeout", connect_timeout),
+        ("tls_timeout", tls_timeout),
+        ("first_byte_timeout", first_byte_timeout),
+    ] {
+        reading.optional(name, time, duration);
+    }
     reading.optional("schedule", schedule, |text| text.split(',').map(|part| duration(part.trim())).collect());
     reading.optional("cap", cap, |text| delivery_options::cap(text).map_err(|why| format!("`{text}` {why}")));
     reading.optional("rate", rate, |text| delivery_options::rate(text).map_err(|why| format!("`{text}` {why}")));
@@ -201,9 +220,10 @@ impl Fields {
     pub(super) fn new(
         typed: &BTreeMap<String, String>,
         has_identity: bool,
-        config: &DeferredConfig,
+        config: &Config,
         wrong: impl Fn(&str) -> Option<String>,
     ) -> Self {
+        let (deferred, egress) = (&config.deferred, &config.egress);
         let line = Kind::Line("text");
         let usual = |usual: String| format!("Left empty, as the host is set: {usual}.");
         let time = |bounds: &str, default| format!("{bounds}. {}", usual(HumanDuration(default).to_string()));
@@ -224,14 +244,18 @@ impl Fields {
         let delivery = vec![
             field("immediate", Kind::Boolean, String::new()),
             field("then_queue", Kind::Boolean, String::new()),
-            field("timeout", line, time("1s to 60s", config.timeout)),
-            field("immediate_timeout", line, time("1s to 10s", config.immediate_timeout)),
+            field("timeout", line, time("1s to 60s", deferred.timeout)),
+            field("immediate_timeout", line, time("1s to 10s", deferred.immediate_timeout)),
+            field("dns_timeout", line, time("1s to 60s", egress.dns_timeout)),
+            field("connect_timeout", line, time("1s to 60s", egress.connect_timeout)),
+            field("tls_timeout", line, time("1s to 60s", egress.tls_timeout)),
+            field("first_byte_timeout", line, time("1s to 60s", egress.first_byte_timeout)),
             field(
                 "schedule",
                 line,
-                format!("With commas between them. {}", usual(delivery_options::durations_text(&config.schedule))),
+                format!("With commas between them. {}", usual(delivery_options::durations_text(&deferred.schedule))),
             ),
-            field("cap", Kind::Line("number"), usual(config.per_webhook.to_string())),
+            field("cap", Kind::Line("number"), usual(deferred.per_webhook.to_string())),
             field("rate", line, "Such as 10/1m. Left empty, as often as there is something to deliver.".into()),
             choice(order, ORDERS.iter().map(|(_, word, title)| (*word, *title)).collect()),
             field("stop_on", line, "Such as 400, 422.".into()),
@@ -273,6 +297,11 @@ mod tests {
             ("immediate", "1"),
             ("then_queue", "0"),
             ("timeout", "90s"),
+            ("immediate_timeout", "2s"),
+            ("dns_timeout", "3s"),
+            ("connect_timeout", "4s"),
+            ("tls_timeout", "5s"),
+            ("first_byte_timeout", "6s"),
             ("schedule", "0s, 5s,2h"),
             ("cap", "3"),
             ("rate", "10/1m"),
@@ -280,13 +309,17 @@ mod tests {
             ("stop_on", "400, 422"),
             ("envelope", "standard"),
             ("ca_pem", "PEM"),
+            ("handshake", "1"),
         ];
         let typed = typed.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
         assert_eq!(read(&typed, &mut draft), []);
         let mut again = WebhookDraft::default();
         assert_eq!(read(&texts(&draft), &mut again), []);
         assert_eq!(again.options, draft.options);
-        assert_ne!(again.options, WebhookOptions::default());
+        // Every option has been changed, so that none is left out above.
+        let usual = texts(&WebhookDraft::default());
+        let as_usual = texts(&again).into_iter().filter(|(name, text)| usual[name] == *text).map(|(name, _)| name);
+        assert_eq!(as_usual.collect::<Vec<_>>(), ["headers"]);
         assert_eq!(read(&texts(&WebhookDraft::default()), &mut again), []);
         assert_eq!(again.options, WebhookOptions::default());
     }
@@ -305,6 +338,7 @@ mod tests {
     fn what_cannot_be_read_is_named_with_its_field() {
         for (name, text) in [
             ("timeout", "soon"),
+            ("tls_timeout", "5"),
             ("schedule", "5s,x"),
             ("cap", "0"),
             ("rate", "10"),
