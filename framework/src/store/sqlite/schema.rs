@@ -240,6 +240,8 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // In the file itself, before there is a log, so that `inspect` always finds it.
     connection.pragma_update(None, "journal_mode", "OFF")?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    // Here too: on the file in its place it would leave a journal behind when it is cut off, which no reader gets past.
+    connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)?;
     File::open(&unfinished)?.sync_all()?;
     std::fs::rename(&unfinished, path)?;
