@@ -25,6 +25,20 @@ pub enum BulkError {
         /// What was given.
         per_second: u32,
     },
+    /// Another number of tasks matches than was expected; nothing was started.
+    #[error("{total} tasks match now, and not {expected}: count them again")]
+    OtherCount {
+        /// How many match.
+        total: u64,
+        /// How many were expected.
+        expected: u64,
+    },
+    /// There is no such operation.
+    #[error("there is no bulk operation {id}; `switchboard task bulk list` shows them")]
+    Missing {
+        /// The id.
+        id: BulkId,
+    },
     /// There is no such operation that could go on.
     #[error("there is no bulk operation {id} that has not ended; `switchboard task bulk list` shows them")]
     Ended {
@@ -58,12 +72,14 @@ impl<'a> Bulks<'a> {
     ///
     /// # Errors
     ///
-    /// When the speed is out of range, or the store fails.
+    /// When the speed is out of range, another number of tasks matches than the expected one, or the store fails.
     pub fn start(&self, bulk: NewBulk) -> Result<Bulk, BulkError> {
         if !(1..=FASTEST).contains(&bulk.per_second) {
             return Err(BulkError::Speed { per_second: bulk.per_second });
         }
-        let bulk = self.core.store.add_bulk(bulk, self.now()).wait().map_err(store)?;
+        let expected = bulk.expected.unwrap_or_default();
+        let added = self.core.store.add_bulk(bulk, self.now()).wait().map_err(store)?;
+        let bulk = added.map_err(|total| BulkError::OtherCount { total, expected })?;
         self.changed();
         Ok(bulk)
     }
@@ -86,6 +102,15 @@ impl<'a> Bulks<'a> {
     /// When the store fails.
     pub fn list(&self) -> Result<Vec<Bulk>, BulkError> {
         self.core.store.bulks().map_err(store)
+    }
+
+    /// Returns one operation.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that id, or the store fails.
+    pub fn get(&self, id: BulkId) -> Result<Bulk, BulkError> {
+        self.core.store.bulk(id).map_err(store)?.ok_or(BulkError::Missing { id })
     }
 
     fn now(&self) -> Timestamp {

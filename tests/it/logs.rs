@@ -38,6 +38,28 @@ fn what_a_plugin_logs_for_webhooks_stands_in_the_log_of_webhooks_while_the_mode_
 }
 
 #[test]
+fn a_log_is_downloaded_whole_or_not_at_all() {
+    let site = Site::new();
+    let logs = site.path().join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    let line = "2026-11-24T12:00:00.000Z INFO  a record\n";
+    fs::write(logs.join("Webhooks.application.log"), line.repeat(1_000)).unwrap();
+    let id = site.json(&["log", "list", "--files"])[0]["id"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.log");
+    // A disk with room for a part of it only.
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    let arguments = ["log", "download", &id, copy.to_str().unwrap()];
+    let mut cut = Command::new("bash");
+    cut.args(["-c", script]).arg(switchboard()).arg("--data").arg(site.path()).args(arguments);
+    let cut = cut.output().unwrap();
+    assert_eq!(cut.status.code(), Some(1), "{cut:?}");
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left of it");
+    drop(site.run(&arguments).ok());
+    assert_eq!(fs::read_to_string(&copy).unwrap(), line.repeat(1_000));
+}
+
+#[test]
 fn a_configuration_that_cannot_be_used_changes_nothing_in_a_running_host() {
     let site = Site::with(&["fixture_probe"]);
     let serving = site.serve();

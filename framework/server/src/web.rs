@@ -49,6 +49,8 @@ pub(crate) struct App {
     streams: Arc<Semaphore>,
     /// How often whoever follows a log is looked at again.
     look_again: Duration,
+    /// How long whoever reads an answer may take for one piece of it.
+    slowest_piece: Duration,
     /// One plugin may be on its way to the host at a time.
     uploads: Arc<Semaphore>,
     tls: Option<Tls>,
@@ -70,6 +72,7 @@ impl App {
             rate: api::Rate::new(host.config().http.api_calls_per_second),
             streams: Arc::new(Semaphore::new(stream::MOST_STREAMS)),
             look_again: LOOK_AGAIN,
+            slowest_piece: stream::SLOWEST_PIECE,
             uploads: Arc::new(Semaphore::new(1)),
             tls,
         }))

@@ -4,8 +4,9 @@ use super::{Bulk, BulkId, BulkState, BulkStep, NewBulk, Receipt, StoreError, Tim
 
 /// Bulk operations.
 pub trait BulkStore: Send + Sync + sealed::Sealed {
-    /// Counts the tasks that match and adds the operation, running.
-    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Bulk>;
+    /// Counts the tasks that match and adds the operation, running. When another number than the expected one matches, it
+    /// is not added, and that number is the error.
+    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Result<Bulk, u64>>;
     /// Does the next step of a running operation with up to `limit` tasks, in one commit with its progress. `None` when it
     /// does not run.
     fn bulk_step(&self, id: BulkId, limit: u32, now: Timestamp) -> Receipt<Option<BulkStep>>;
@@ -17,4 +18,10 @@ pub trait BulkStore: Send + Sync + sealed::Sealed {
     ///
     /// When the store cannot be read.
     fn bulks(&self) -> Result<Vec<Bulk>, StoreError>;
+    /// Returns one operation.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError>;
 }

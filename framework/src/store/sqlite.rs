@@ -267,7 +267,7 @@ impl ScheduleStore for SqliteStore {
 }
 
 impl BulkStore for SqliteStore {
-    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Bulk> {
+    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Result<Bulk, u64>> {
         self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk.clone(), now))
     }
 
@@ -281,6 +281,10 @@ impl BulkStore for SqliteStore {
 
     fn bulks(&self) -> Result<Vec<Bulk>, StoreError> {
         self.read(bulk::all)
+    }
+
+    fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+        self.read(|connection| bulk::one(connection, id))
     }
 }
 

@@ -335,11 +335,11 @@ impl<'a> Deliveries<'a> {
     ///
     /// When the store fails.
     pub fn count_recoverable(&self, webhook: WebhookId, since: Timestamp) -> Result<u64, DeliveryError> {
-        self.core.store.count_tasks(&recoverable(webhook, since)).map_err(store)
+        self.core.store.count_tasks(&self.recoverable(webhook, since)?).map_err(store)
     }
 
     /// Makes every delivery to a webhook again that was accepted at `since` or later, was given up, and has never arrived, with
-    /// all tries of its schedule. A bulk operation does it, at most `per_second` of them a second: it survives a restart,
+    /// all tries of its schedule; of a webhook with an owner, those of the owner's events. A bulk operation does it, at most `per_second` of them a second: it survives a restart,
     /// and [`Bulks`] pauses and ends it.
     ///
     /// # Errors
@@ -352,12 +352,25 @@ impl<'a> Deliveries<'a> {
         per_second: u32,
         by: &str,
     ) -> Result<Bulk, DeliveryError> {
-        let filter = recoverable(webhook, since);
-        let new = NewBulk { action: BulkAction::Retry, filter, per_second, by: Some(by.to_owned()) };
+        let filter = self.recoverable(webhook, since)?;
+        let new = NewBulk { action: BulkAction::Retry, filter, per_second, expected: None, by: Some(by.to_owned()) };
         let bulk = Bulks::new(self.core).start(new).map_err(|source| DeliveryError::Bulk { source })?;
         log::info!(logger: self.core.log, target: CHANNEL, webhook = webhook.to_string(), bulk = bulk.id.to_string(),
             deliveries = bulk.total, by; "deliveries are recovered");
         Ok(bulk)
+    }
+
+    /// Returns which tasks a recovery is over. Of a webhook that has changed hands, not those of its former owner's events.
+    fn recoverable(&self, webhook: WebhookId, since: Timestamp) -> Result<TaskFilter, DeliveryError> {
+        let owner = self.core.store.webhook(webhook).map_err(store)?.map(|webhook| webhook.owner);
+        Ok(TaskFilter {
+            state: Some(TaskState::Dead),
+            webhook: Some(webhook),
+            owner: owner.filter(|owner| owner.0 != 0),
+            since: Some(since),
+            undelivered: true,
+            ..TaskFilter::default()
+        })
     }
 
     /// Returns what an attempt delivers, and where.
@@ -376,16 +389,6 @@ impl<'a> Deliveries<'a> {
 fn kind(registry: &Registry, webhook: &Webhook) -> Option<TriggerNumber> {
     let numbers = [DeferredDelivery::NUMBER, ImmediateDelivery::NUMBER];
     numbers.into_iter().find(|number| registry.exists_named(*number, &webhook.method))
-}
-
-fn recoverable(webhook: WebhookId, since: Timestamp) -> TaskFilter {
-    TaskFilter {
-        state: Some(TaskState::Dead),
-        webhook: Some(webhook),
-        since: Some(since),
-        undelivered: true,
-        ..TaskFilter::default()
-    }
 }
 
 /// Returns the body that an attempt sent, with its bytes where that was the event's.

@@ -1,7 +1,7 @@
 //! Who may do what: every operation with every kind of caller, and ids that are no ids.
 
 use serde_json::{Value, json};
-use switchboard_tests::{Client, Receiver, Site, wait_until};
+use switchboard_tests::{Client, Receiver, Site, nobody, wait_until};
 
 use super::{add_webhook, served};
 
@@ -67,13 +67,13 @@ const TABLE: &[(&str, &str, &str, bool)] = &[
     ("POST", "/tasks/{id}/retry", "operator", true),
     ("POST", "/tasks/{id}/cancel", "operator", true),
     ("POST", "/tasks/{id}/replay", "operator", true),
-    ("GET", "/bulk-operations", "read-only", false),
+    ("GET", "/bulk-operations", "read-only", true),
     ("POST", "/bulk-operations", "operator", false),
     ("POST", "/bulk-operations/count", "operator", false),
-    ("GET", "/bulk-operations/{id}", "read-only", false),
-    ("POST", "/bulk-operations/{id}/pause", "operator", false),
-    ("POST", "/bulk-operations/{id}/resume", "operator", false),
-    ("POST", "/bulk-operations/{id}/stop", "operator", false),
+    ("GET", "/bulk-operations/{id}", "read-only", true),
+    ("POST", "/bulk-operations/{id}/pause", "operator", true),
+    ("POST", "/bulk-operations/{id}/resume", "operator", true),
+    ("POST", "/bulk-operations/{id}/stop", "operator", true),
     ("GET", "/schedules", "read-only", false),
     ("PUT", "/schedules/{name}", "administrator", false),
     ("DELETE", "/schedules/{name}", "administrator", false),
@@ -203,6 +203,45 @@ fn an_owner_neither_sees_nor_changes_what_belongs_to_another_or_to_the_site() {
     drop(site.run(&["webhook", "edit", &other.to_string(), "--owner", "62"]).ok());
     assert_eq!(client.get(&deliveries).is(200).json()["items"], json!([]));
     client.get(&format!("/deliveries/{}", made())).is_problem(404, "not_found");
+    assert_eq!(client.get(&format!("/tasks?webhook={other}")).is(200).json()["items"], json!([]));
+}
+
+#[test]
+fn an_owner_sees_and_stops_the_recoveries_of_its_own_webhooks_and_gets_nobody_elses_events_by_one() {
+    let (site, serving, everything) = served(&["webhook_none"]);
+    let add = |owner: i64| add_webhook(&everything, owner, &nobody("hook"));
+    let [own, former, other] = [62, 7, 7].map(add);
+    for owner in [62, 7] {
+        everything.post("/events", &json!({ "event": "booking_added", "owner": owner })).is(201);
+    }
+    let given_up = || {
+        let tasks = everything.get("/tasks").json();
+        for task in tasks["items"].as_array().unwrap() {
+            everything.post(&format!("/tasks/{}/cancel", task["id"]), &json!({}));
+        }
+        everything.get("/tasks/counts").json()["dead"] == 3
+    };
+    wait_until("all are given up", given_up);
+    drop(site.run(&["webhook", "edit", &former.to_string(), "--owner", "62"]).ok());
+    let since = "2026-01-01T00:00:00Z";
+    let client = Client::with_token(&site, &serving.address, "operator", Some(62));
+    let count = |webhook: i64| client.get(&format!("/webhooks/{webhook}/recoverable?since={since}")).is(200).json();
+    assert_eq!((&count(own)["total"], &count(former)["total"]), (&json!(1), &json!(0)));
+    let recover = |client: &Client, webhook: i64| {
+        let what = json!({ "since": since, "per_second": 1 });
+        client.post(&format!("/webhooks/{webhook}/recover"), &what).is(201).json()["id"].clone()
+    };
+    let mine = recover(&client, own);
+    let others = recover(&everything, other);
+    let path = format!("/bulk-operations/{mine}");
+    assert_eq!(client.get(&path).is(200).json()["by"], "token:operator-62");
+    let listed = client.get("/bulk-operations").is(200).json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &mine));
+    client.get(&format!("/bulk-operations/{others}")).is_problem(404, "not_found");
+    client.post(&format!("/bulk-operations/{others}/stop"), &json!({})).is_problem(404, "not_found");
+    let stopped = client.post(&format!("{path}/stop"), &json!({}));
+    // It is over one task and may have ended by itself.
+    assert!(stopped.status == 200 || stopped.json()["code"] == "ended", "{stopped:?}");
 }
 
 #[test]

@@ -53,6 +53,9 @@ pub(crate) struct BulkArgs {
     /// At most so many tasks a second
     #[arg(long, default_value_t = 100, value_name = "N")]
     per_second: u32,
+    /// Start only when so many tasks match, as were counted before
+    #[arg(long, value_name = "N")]
+    expected: Option<u64>,
     /// Start; without it the tasks are only counted
     #[arg(long)]
     yes: bool,
@@ -92,7 +95,8 @@ fn start(host: &Switchboard, action: BulkAction, args: BulkArgs) -> Result<Reply
         let text = format!("{total} tasks match; --yes starts to {words} them");
         return Reply::new(json!({ "action": action, "total": total, "started": false }), text);
     }
-    let new = NewBulk { action, filter, per_second: args.per_second, by: Some(args.by) };
+    let BulkArgs { per_second, expected, by, .. } = args;
+    let new = NewBulk { action, filter, per_second, expected, by: Some(by) };
     let bulk = host.bulks().start(new).map_err(bulk_error)?;
     let text = format!(
         "bulk operation {} goes over {} tasks; `switchboard task bulk list` shows how far it is",
@@ -142,7 +146,7 @@ fn bulk_table(bulks: &[Bulk]) -> String {
 fn bulk_error(error: BulkError) -> anyhow::Error {
     let code = match error {
         BulkError::Speed { .. } => USAGE,
-        BulkError::Ended { .. } => MISSING,
+        BulkError::Missing { .. } | BulkError::Ended { .. } => MISSING,
         _ => FAILED,
     };
     failed(code, &error)

@@ -155,9 +155,13 @@ fn download(logs: &Logs, id: &str, file: &Path) -> Result<Result<Reply, ExitCode
         let _ = std::io::copy(&mut log, &mut std::io::stdout().lock());
         return Ok(Err(ExitCode::SUCCESS));
     }
-    let cannot = || format!("cannot write `{}`: name a new file in a folder that is there", file.display());
-    let mut copy = std::fs::File::create_new(file).with_context(cannot)?;
+    let cannot =
+        || format!("cannot write `{}`: name a new file in a folder that is there and has room", file.display());
+    // Under another name until it is whole, so that nobody takes a part for the log.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut copy = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
     let bytes = std::io::copy(&mut log, &mut copy).with_context(cannot)?;
+    copy.persist_noclobber(file).with_context(cannot)?;
     let json = json!({ "id": id, "channel": listed.channel, "bytes": bytes, "file": file });
     Reply::new(json, format!("{bytes} bytes of {} in {}", listed.channel, file.display())).map(Ok)
 }

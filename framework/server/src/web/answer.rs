@@ -91,6 +91,11 @@ impl From<Change> for Posted {
     }
 }
 
+/// What to do about something that is not there.
+const GONE: &str = "It may have been removed. Go back to the list.";
+/// What to do about something that cannot be used.
+const CORRECT: &str = "Go back and correct it.";
+
 /// Why a request cannot be answered as it was meant.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -107,16 +112,27 @@ impl Problem {
     }
 
     pub(crate) fn missing(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, message, "It may have been removed. Go back to the list.")
+        Self::new(StatusCode::NOT_FOUND, message, GONE)
     }
 
     /// What was given cannot be used.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, message, "Go back and correct it.")
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, message, CORRECT)
     }
 
     pub(crate) fn signed_out() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "You are not signed in.", "Sign in, and try again.")
+    }
+
+    /// Says what happened and what to do to a program, which has no page to go back to.
+    pub(crate) fn told_to_a_program(&self) -> String {
+        let remedy = match self.remedy {
+            GONE => "It may have been removed.",
+            CORRECT => "",
+            remedy => remedy,
+        };
+        let end = if self.message.ends_with(['.', '!', '?']) || remedy.is_empty() { "" } else { "." };
+        format!("{}{end} {remedy}", self.message).trim_end().to_owned()
     }
 
     /// Something that the server needs does not work.
@@ -171,6 +187,7 @@ impl From<TaskError> for Problem {
 impl From<BulkError> for Problem {
     fn from(error: BulkError) -> Self {
         match &error {
+            BulkError::Missing { .. } => Self::missing(error.to_string()),
             BulkError::Store { .. } => Self::failed(&error),
             _ => Self::refused(Chain(&error).to_string()),
         }

@@ -24,6 +24,7 @@ mod tasks;
 mod triggers;
 mod upload;
 mod webhooks;
+mod words;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! The HTTP server: connections, their limits, and their end.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
@@ -25,6 +27,8 @@ use super::{App, api, gate, routes};
 const MOST_CONNECTIONS: usize = 512;
 /// How long the head of a request may take to arrive, also on a connection that is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a client may read nothing of an answer that waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Pause when the system has no room for a connection.
@@ -40,6 +44,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             accepted = accept(&listener, &room) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else { continue };
+        let stream = patient(stream, WRITE_TIMEOUT);
         let tls = app.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config(app.host.log())));
         let (router, watcher) = (router.clone(), ending.watcher());
         tokio::spawn(async move {
@@ -56,6 +61,13 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
         });
     }
     ending.shutdown().await;
+}
+
+/// Lets writing to a connection fail when the other side reads nothing for so long.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S, patience: Duration) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience));
+    Box::pin(stream)
 }
 
 /// Answers the requests of one connection.
@@ -106,4 +118,23 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         None => next.run(request).await,
     };
     gate::add_headers(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_reads_nothing_of_its_answer_loses_its_connection() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (server, _client) = tokio::io::duplex(16);
+            let mut server = patient(server, Duration::from_millis(1));
+            server.write_all(b"short").await.unwrap();
+            let refused = server.write_all(&[b'x'; 64]).await.unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut);
+        });
+    }
 }

@@ -110,7 +110,9 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let host = Switchboard::builder(folder.path()).work_on(WorkOn::Nothing).watch(false).open().unwrap();
         let mut app = App::new(&Arc::new(host), "127.0.0.1:7320".parse().unwrap(), None).unwrap();
-        Arc::get_mut(&mut app).unwrap().look_again = Duration::from_millis(10);
+        let of_test = Arc::get_mut(&mut app).unwrap();
+        of_test.look_again = Duration::from_millis(10);
+        of_test.slowest_piece = Duration::from_millis(100);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { _folder: folder, router: server::router(Arc::clone(&app)), app, runtime }
     }
@@ -312,4 +314,39 @@ fn a_log_is_followed_no_longer_than_a_session_or_a_token_lasts() {
         // It never ends for whoever may go on.
         assert!(site.text(following).starts_with(": following"), "{header:?}");
     }
+}
+
+#[test]
+fn an_answer_that_cannot_be_finished_breaks_off() {
+    let site = Site::new();
+    let _runtime = site.runtime.enter();
+    for (ends, whole) in [(true, true), (false, false)] {
+        let answer = stream::stream(&site.app, "text/plain", move |send| {
+            send(b"a part".to_vec());
+            if ends { Ok(()) } else { Err(std::io::Error::other("the disk cannot be read")) }
+        });
+        let body = answer.unwrap().into_body();
+        let read = site.runtime.block_on(axum::body::to_bytes(body, 1 << 20));
+        assert_eq!(read.is_ok_and(|bytes| bytes == "a part"), whole);
+    }
+}
+
+#[test]
+fn whoever_does_not_read_an_answer_gives_up_its_place() {
+    let site = Site::new();
+    let _runtime = site.runtime.enter();
+    let endless = |send: &dyn Fn(Vec<u8>) -> bool| {
+        while send(b"and on".to_vec()) {}
+        Err(std::io::ErrorKind::TimedOut.into())
+    };
+    // Nobody reads them, and nobody goes away.
+    let unread: Vec<_> =
+        (0..stream::MOST_STREAMS).map(|_| stream::stream(&site.app, "text/plain", endless).unwrap()).collect();
+    assert!(stream::stream(&site.app, "text/plain", endless).is_err(), "all places are taken");
+    site.runtime.block_on(async {
+        let all = u32::try_from(stream::MOST_STREAMS).unwrap();
+        drop(site.app.streams.acquire_many(all).await.unwrap());
+    });
+    drop(unread);
+    stream::stream(&site.app, "text/plain", endless).unwrap();
 }

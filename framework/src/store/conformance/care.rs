@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use super::webhooks::{all_options, webhook};
 use super::*;
 use crate::store::{
-    AttemptFilter, AttemptId, AttemptMode, BulkAction, BulkState, BulkStep, HttpExchange, KeyPolicy, NewBulk,
+    AttemptFilter, AttemptId, AttemptMode, BulkAction, BulkId, BulkState, BulkStep, HttpExchange, KeyPolicy, NewBulk,
     NewWebhook, Rate, Record, Retention, Schedule, SentBody, StoreError, TaskTemplate,
 };
 
@@ -13,6 +13,7 @@ pub(super) const CASES: &[Case] = &[
     ("a slot of a schedule is started once", schedules),
     ("a schedule that is paused, changed or removed starts nothing", stopped_schedules),
     ("a bulk operation goes over what matched and was there, step by step", bulk_steps),
+    ("a bulk operation begins with the number of tasks that was expected", bulk_expectations),
     ("a bulk operation says what the host has to know of tasks in its memory", bulk_holds),
     ("a bulk operation is paused, resumed and cancelled", bulk_states),
     ("a bulk replay leaves out tasks whose input is gone", bulk_replay),
@@ -91,8 +92,8 @@ fn stopped_schedules(store: &dyn Store) {
 }
 
 fn add_bulk(store: &dyn Store, action: BulkAction, filter: TaskFilter) -> crate::store::Bulk {
-    let new = NewBulk { action, filter, per_second: 10, by: Some("ada".into()) };
-    store.add_bulk(new, Timestamp(60)).wait().unwrap()
+    let new = NewBulk { action, filter, per_second: 10, expected: None, by: Some("ada".into()) };
+    store.add_bulk(new, Timestamp(60)).wait().unwrap().unwrap()
 }
 
 fn dead(name: &str) -> TaskFilter {
@@ -115,7 +116,22 @@ fn bulk_steps(store: &dyn Store) {
     assert!(step(9).is_none());
     assert_eq!(ids_in(store, TaskState::Dead), [later], "it came after the operation");
     assert_eq!(state(store, other), TaskState::Done);
-    assert_eq!(store.bulks().unwrap(), [last]);
+    assert_eq!(store.bulks().unwrap(), std::slice::from_ref(&last));
+    assert_eq!(store.bulk(last.id).unwrap(), Some(last));
+    assert_eq!(store.bulk(BulkId(4711)).unwrap(), None);
+}
+
+fn bulk_expectations(store: &dyn Store) {
+    let dead = TaskFilter { state: Some(TaskState::Dead), ..TaskFilter::default() };
+    task_in(store, TaskState::Dead);
+    let add = |expected| {
+        let (action, filter) = (BulkAction::Retry, dead.clone());
+        let new = NewBulk { action, filter, per_second: 10, expected: Some(expected), by: None };
+        store.add_bulk(new, Timestamp(60)).wait().unwrap()
+    };
+    assert_eq!(add(2), Err(1));
+    assert!(store.bulks().unwrap().is_empty(), "nothing was begun");
+    assert_eq!(add(1).unwrap().total, 1);
 }
 
 fn bulk_holds(store: &dyn Store) {

@@ -194,8 +194,9 @@ fn bulks(open: Open<'_>) {
         assert!(finish(host, id, lease, Ending::Retry { at: Timestamp(99), reason: "x".into(), hold: true }));
         id
     });
-    let new = NewBulk { action: BulkAction::Retry, filter: TaskFilter::default(), per_second: 10, by: None };
-    let bulk = one.add_bulk(new, Timestamp(60)).wait().unwrap();
+    let new =
+        NewBulk { action: BulkAction::Retry, filter: TaskFilter::default(), per_second: 10, expected: None, by: None };
+    let bulk = one.add_bulk(new, Timestamp(60)).wait().unwrap().unwrap();
     for round in 0..2 {
         let stepped = at_once(hosts, |host| host.bulk_step(bulk.id, 1, Timestamp(61)).wait().unwrap());
         // The one that was first goes on; the other keeps away, so that the speed is kept.

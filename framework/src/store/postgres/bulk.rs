@@ -12,7 +12,7 @@ use crate::store::{
 };
 
 impl BulkStore for PostgresStore {
-    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Bulk> {
+    fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Result<Bulk, u64>> {
         self.change(Kind::PLANS, async move |session: &Session| add(session, &bulk, now).await)
     }
 
@@ -29,6 +29,10 @@ impl BulkStore for PostgresStore {
     fn bulks(&self) -> Result<Vec<Bulk>, StoreError> {
         self.read(async move |session: &Session| all(session).await)
     }
+
+    fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+        self.read(async move |session: &Session| one(session, id).await)
+    }
 }
 
 macro_rules! columns {
@@ -43,8 +47,11 @@ pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-async fn add(session: &Session, new: &NewBulk, now: Timestamp) -> Result<Bulk, Failure> {
+async fn add(session: &Session, new: &NewBulk, now: Timestamp) -> Result<Result<Bulk, u64>, Failure> {
     let total = read::count_tasks(session, &new.filter).await?;
+    if new.expected.is_some_and(|expected| expected != total) {
+        return Ok(Err(total));
+    }
     let filter = serde_json::to_string(&new.filter)
         .map_err(|error| StoreError::Corrupt { record: "bulk operation".into(), reason: error.to_string() })
         .map_err(Failure::Store)?;
@@ -57,7 +64,8 @@ async fn add(session: &Session, new: &NewBulk, now: Timestamp) -> Result<Bulk, F
     let (action, state, total) = (new.action.as_str(), BulkState::Running.as_str(), signed(total));
     let (filter, by, per_second) = (text(&filter), new.by.as_deref().map(text), i64::from(new.per_second));
     let row = session.row(sql, &[&action, &filter, &per_second, &state, &total, &by, &now.0]).await?;
-    row.map_or_else(|| Err(Failure::broken("an insert gave no row")), |row| read_bulk(&row).map_err(Failure::Store))
+    let row = row.ok_or_else(|| Failure::broken("an insert gave no row"))?;
+    read_bulk(&row).map(Ok).map_err(Failure::Store)
 }
 
 async fn step(
@@ -147,6 +155,11 @@ async fn set_state(session: &Session, id: BulkId, state: BulkState, now: Timesta
 pub(super) async fn all(session: &Session) -> Result<Vec<Bulk>, Failure> {
     let rows = session.query(concat!("SELECT ", columns!(), " FROM bulk ORDER BY id DESC"), &[]).await?;
     rows.iter().map(read_bulk).collect::<Result<_, _>>().map_err(Failure::Store)
+}
+
+async fn one(session: &Session, id: BulkId) -> Result<Option<Bulk>, Failure> {
+    let row = session.row(concat!("SELECT ", columns!(), " FROM bulk WHERE id = $1"), &[&id.0]).await?;
+    row.map(|row| read_bulk(&row)).transpose().map_err(Failure::Store)
 }
 
 pub(super) fn read_bulk(row: &Row) -> Result<Bulk, StoreError> {

@@ -100,6 +100,8 @@ pub struct NewBulk {
     pub filter: TaskFilter,
     /// At most so many tasks a second; at least 1.
     pub per_second: u32,
+    /// How many tasks have to match; when another number does, nothing is added. Any number will do when `None`.
+    pub expected: Option<u64>,
     /// Who asked for it.
     pub by: Option<String>,
 }

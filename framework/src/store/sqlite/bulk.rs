@@ -12,8 +12,11 @@ use crate::store::{
 const BULK: &str = "SELECT id, action, filter, per_second, state, total, seen, changed, cursor, last, by, created_at,
                     updated_at FROM bulk";
 
-pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Result<Bulk, StoreError> {
+pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Result<Result<Bulk, u64>, StoreError> {
     let total = read::count_tasks(connection, &new.filter)?;
+    if new.expected.is_some_and(|expected| expected != total) {
+        return Ok(Err(total));
+    }
     let last: i64 =
         connection.query_row("SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0)).map_err(unwritable)?;
     let filter = serde_json::to_string(&new.filter)
@@ -25,7 +28,7 @@ pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Resu
     let values =
         params![new.action.as_str(), filter, new.per_second, state.as_str(), counted, last, new.by, now.0, now.0];
     connection.execute(sql, values).map_err(unwritable)?;
-    Ok(Bulk {
+    Ok(Ok(Bulk {
         id: BulkId(connection.last_insert_rowid()),
         action: new.action,
         filter: new.filter,
@@ -39,7 +42,7 @@ pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Resu
         by: new.by,
         created_at: now,
         updated_at: now,
-    })
+    }))
 }
 
 pub(super) fn step(
@@ -120,6 +123,11 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Bulk>, StoreError> {
     let mut statement = connection.prepare_cached(&format!("{BULK} ORDER BY id DESC")).map_err(unreadable)?;
     let rows = statement.query_map([], read_bulk).map_err(unreadable)?;
     rows.map(|row| row.map_err(unreadable)?).collect()
+}
+
+pub(super) fn one(connection: &Connection, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{BULK} WHERE id = ?")).map_err(unreadable)?;
+    statement.query_row(params![id.0], read_bulk).optional().map_err(unreadable)?.transpose()
 }
 
 fn read_bulk(row: &Row<'_>) -> rusqlite::Result<Result<Bulk, StoreError>> {

@@ -135,8 +135,8 @@ fn fill(store: &dyn Store) {
     store.accept_keyed(acceptance, vec![key], Timestamp(1_000)).wait().unwrap();
     store.set_key_policy("webhook:2".into(), Some(policy()), Timestamp(1_000)).wait().unwrap();
     let filter = TaskFilter { state: Some(TaskState::Dead), since: Some(Timestamp(0)), ..TaskFilter::default() };
-    let bulk = NewBulk { action: BulkAction::Retry, filter, per_second: 5, by: Some("ada".into()) };
-    let bulk = store.add_bulk(bulk, Timestamp(1_300)).wait().unwrap();
+    let bulk = NewBulk { action: BulkAction::Retry, filter, per_second: 5, expected: None, by: Some("ada".into()) };
+    let bulk = store.add_bulk(bulk, Timestamp(1_300)).wait().unwrap().unwrap();
     store.set_bulk_state(bulk.id, BulkState::Paused, Timestamp(1_301)).wait().unwrap();
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::words::in_calls;
 use crate::web::answer::Problem;
 
 /// Content type of a problem.
@@ -110,10 +111,10 @@ where
     Problem: From<E>,
 {
     fn from(error: E) -> Self {
-        let Problem { status, message, remedy } = Problem::from(error);
+        let problem = Problem::from(error);
+        let (status, detail) = (problem.status, problem.told_to_a_program());
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            let failure = Self::new(status, "unavailable", format!("{message} {remedy}"));
-            return failure.retry_after(SOON);
+            return Self::new(status, "unavailable", detail).retry_after(SOON);
         }
         let code = match status {
             StatusCode::NOT_FOUND => "not_found",
@@ -123,18 +124,19 @@ where
             status if status.is_server_error() => "failed",
             _ => "problem",
         };
-        Self::new(status, code, message)
+        Self::new(status, code, detail)
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let errors = self.errors.into_iter().map(|error| FieldError { detail: in_calls(&error.detail), ..error });
         let details = Details {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Problem"),
             status: self.status.as_u16(),
-            detail: self.detail,
-            errors: self.errors,
+            detail: in_calls(&self.detail),
+            errors: errors.collect(),
             code: self.code,
         };
         let body = serde_json::to_vec(&details).unwrap_or_default();

@@ -13,20 +13,27 @@ use switchboard::store::{
 use switchboard::{BulkError, TriggerNumber};
 
 use super::answer::{Answer, Failure};
-use super::caller::{Call, Caller, Operate, Site};
+use super::caller::{Call, Caller, Operate, Own, OwnChange};
 use super::input::{Json, Numbered, Path};
 use super::tasks::{State, time};
+use super::webhooks;
 use crate::web::App;
 
 /// Tasks a second when nothing is said.
 pub(super) const USUAL_PER_SECOND: u32 = 100;
+
+/// What a caller with an owner sees of the operations.
+const OF_AN_OWNER: &str = "A caller that is limited to one owner sees recoveries of the owner's webhooks, and may pause, resume and stop them.";
 
 pub(super) fn routes() -> ApiRouter<Arc<App>> {
     ApiRouter::new()
         .api_route(
             "/bulk-operations",
             get_with(list, |op| {
-                op.id("listBulkOperations").tag("bulk operations").summary("List the operations, the newest first")
+                op.id("listBulkOperations")
+                    .tag("bulk operations")
+                    .summary("List the operations, the newest first")
+                    .description(OF_AN_OWNER)
             })
             .post_with(start, |op| {
                 op.id("startBulkOperation")
@@ -49,7 +56,10 @@ pub(super) fn routes() -> ApiRouter<Arc<App>> {
         .api_route(
             "/bulk-operations/{id}",
             get_with(show, |op| {
-                op.id("getBulkOperation").tag("bulk operations").summary("Show how far an operation is")
+                op.id("getBulkOperation")
+                    .tag("bulk operations")
+                    .summary("Show how far an operation is")
+                    .description(OF_AN_OWNER)
             }),
         )
         .api_route(
@@ -242,17 +252,31 @@ impl From<Stored> for Operation {
     }
 }
 
-async fn list(caller: Caller<Site>) -> Result<Answer<Vec<Operation>>, Failure> {
-    caller.run(|call| Ok(call.host().bulks().list()?.into_iter().map(Operation::from).collect())).await.map(Answer)
+/// Whether the caller may see an operation: one with an owner, those over tasks of the owner's events and webhooks alone.
+fn sees(call: &Call, bulk: &Stored) -> bool {
+    call.who.owner.is_none_or(|own| {
+        bulk.filter.owner == Some(OwnerId(own))
+            && bulk.filter.webhook.is_some()
+            && webhooks::sees(call, bulk.filter.webhook)
+    })
 }
 
+async fn list(caller: Caller<Own>) -> Result<Answer<Vec<Operation>>, Failure> {
+    let listed = caller.run(|call| {
+        let all = call.host().bulks().list()?.into_iter();
+        Ok(all.filter(|bulk| sees(call, bulk)).map(Operation::from).collect())
+    });
+    listed.await.map(Answer)
+}
+
+/// Returns an operation that the caller may see. Another one is as if there were none.
 fn find(call: &Call, id: i64) -> Result<Operation, Failure> {
-    let found = call.host().bulks().list()?.into_iter().find(|bulk| bulk.id == BulkId(id));
-    let missing = || Failure::missing(format!("There is no bulk operation {id}; `/bulk-operations` lists them."));
-    found.map(Operation::from).ok_or_else(missing)
+    let id = BulkId(id);
+    let bulk = call.host().bulks().get(id)?;
+    if sees(call, &bulk) { Ok(bulk.into()) } else { Err(BulkError::Missing { id }.into()) }
 }
 
-async fn show(caller: Caller<Site>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
+async fn show(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
     caller.run(move |call| find(call, id)).await.map(Answer)
 }
 
@@ -265,15 +289,12 @@ async fn start(caller: Caller<Operate>, Json(new): Json<NewOperation>) -> Result
     let (action, filter) = (BulkAction::from(new.action), new.tasks.filter()?);
     let per_second = new.per_second.unwrap_or(USUAL_PER_SECOND);
     let started = caller.run(move |call| {
-        if let Some(expected) = new.expected {
-            let total = call.host().bulks().count(&filter)?;
-            if total != expected {
-                let detail = format!("{total} tasks match, and not {expected}; nothing was begun. Count them again.");
-                return Err(Failure::refused("other_count", detail));
-            }
-        }
         let by = Some(call.who.name.clone());
-        let bulk = call.host().bulks().start(NewBulk { action, filter, per_second, by })?;
+        let new = NewBulk { action, filter, per_second, expected: new.expected, by };
+        let bulk = call.host().bulks().start(new).map_err(|error| match error {
+            BulkError::OtherCount { .. } => Failure::refused("other_count", error.to_string()),
+            error => error.into(),
+        })?;
         let name = match action {
             BulkAction::Retry => "bulk.retry",
             BulkAction::Cancel => "bulk.cancel",
@@ -296,14 +317,17 @@ fn set_state(call: &Call, id: i64, state: BulkState, action: &str) -> Result<Ope
     find(call, id)
 }
 
-async fn pause(caller: Caller<Operate>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
+async fn pause(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
     caller.run(move |call| set_state(call, id, BulkState::Paused, "bulk.pause")).await.map(Answer)
 }
 
-async fn resume(caller: Caller<Operate>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
+async fn resume(
+    caller: Caller<OwnChange>,
+    Path(Numbered { id }): Path<Numbered>,
+) -> Result<Answer<Operation>, Failure> {
     caller.run(move |call| set_state(call, id, BulkState::Running, "bulk.resume")).await.map(Answer)
 }
 
-async fn stop(caller: Caller<Operate>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
+async fn stop(caller: Caller<OwnChange>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {
     caller.run(move |call| set_state(call, id, BulkState::Cancelled, "bulk.stop")).await.map(Answer)
 }

@@ -8,10 +8,11 @@ use aide::openapi::{
     HeaderStyle, MediaType, Operation, Parameter, ParameterData, ParameterSchemaOrContent, RequestBody, SchemaObject,
 };
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema, set_body};
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use http_body_util::BodyExt;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +20,32 @@ use super::answer::Failure;
 
 /// How long a body may take to arrive.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why a body cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyError {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// Reads a large body of at most `most` bytes. It may take `whole`, and stand still for [`BODY_TIMEOUT`] at most.
+pub(super) async fn large_body(mut body: Body, most: usize, whole: Duration) -> Result<Vec<u8>, BodyError> {
+    let reading = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) =
+            tokio::time::timeout(BODY_TIMEOUT, body.frame()).await.map_err(|_| BodyError::TooSlow)?
+        {
+            let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            if bytes.len() + piece.len() > most {
+                return Err(BodyError::TooLarge);
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(whole, reading).await.map_err(|_| BodyError::TooSlow)?
+}
 
 /// A body of JSON.
 pub(super) struct Json<T>(pub(super) T);
@@ -157,5 +184,27 @@ impl OperationInput for IdempotencyKey {
             extensions: Default::default(),
         };
         add_parameters(ctx, operation, [Parameter::Header { parameter_data, style: HeaderStyle::Simple }]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: Body, whole: Duration) -> Result<Vec<u8>, BodyError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(large_body(body, 8, whole))
+    }
+
+    #[test]
+    fn a_large_body_is_taken_whole_or_not_at_all() {
+        let (long, short) = (Duration::from_secs(600), Duration::from_millis(1));
+        assert_eq!(read(Body::from("12345678"), long), Ok(b"12345678".to_vec()));
+        assert_eq!(read(Body::from("123456789"), long), Err(BodyError::TooLarge));
+        let (_sender, never) = tokio::sync::oneshot::channel::<Bytes>();
+        let stuck = http_body_util::Full::new(Bytes::from("123")).boxed();
+        let endless =
+            http_body_util::BodyExt::with_trailers(stuck, async { never.await.ok().map(|_| Ok(Default::default())) });
+        assert_eq!(read(Body::new(endless), short), Err(BodyError::TooSlow));
     }
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use switchboard::TaskError;
 use switchboard::store::{
-    Attempt as StoredAttempt, EventId, Task as Stored, TaskFilter, TaskId, TaskState, Timestamp, WebhookId,
+    Attempt as StoredAttempt, EventId, OwnerId, Task as Stored, TaskFilter, TaskId, TaskState, Timestamp, WebhookId,
 };
 
 use super::answer::{Answer, Failure};
@@ -251,6 +251,8 @@ async fn list(caller: Caller<Own>, Query(wanted): Query<Wanted>) -> Result<Answe
         ..TaskFilter::default()
     };
     let page = caller.run(move |call| {
+        // Not those of before, when the webhook was another owner's.
+        let filter = TaskFilter { owner: call.who.owner.map(OwnerId), ..filter };
         match filter.webhook {
             Some(webhook) => drop(webhooks::find(call, webhook.0)?),
             None if call.who.owner.is_some() => {

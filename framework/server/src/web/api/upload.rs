@@ -1,6 +1,7 @@
 //! Plugins that come over the HTTP API: off unless the settings allow it, one at a time, tried out before the host opens one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aide::OperationInput;
 use aide::axum::ApiRouter;
@@ -8,7 +9,6 @@ use aide::axum::routing::{post_with, put_with};
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody, SchemaObject};
 use aide::operation::set_body;
-use axum::body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use schemars::JsonSchema;
@@ -18,13 +18,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Answer, Failure};
 use super::caller::{Administrate, Call, Caller};
-use super::input::{BODY_TIMEOUT, Path, Query};
+use super::input::{BODY_TIMEOUT, BodyError, Path, Query, large_body};
 use super::plugins::{Plugin, PluginPath};
 use crate::check;
 use crate::web::App;
 
 /// Largest library that is taken, in bytes.
 const MAX_LIBRARY_BYTES: usize = 64 << 20;
+/// How long one may take to arrive: 64 MiB over a line of 1 Mbit/s.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// Content type of a library.
 const LIBRARY: &str = "application/octet-stream";
 
@@ -77,13 +79,24 @@ impl FromRequest<Arc<App>> for Library {
             failure.retry_after(BODY_TIMEOUT)
         };
         let turn = Arc::clone(&app.uploads).try_acquire_owned().map_err(busy)?;
-        let late = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The body did not arrive in time.");
-        let reading = tokio::time::timeout(BODY_TIMEOUT, body::to_bytes(request.into_body(), MAX_LIBRARY_BYTES));
-        let bytes = reading.await.map_err(late)?.map_err(|_| {
-            let detail = format!("The body is too large: at most {} MiB are taken.", MAX_LIBRARY_BYTES >> 20);
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        let bytes = large_body(request.into_body(), MAX_LIBRARY_BYTES, UPLOAD_TIMEOUT).await;
+        let bytes = bytes.map_err(|error| match error {
+            BodyError::TooLarge => {
+                let detail = format!("The body is too large: at most {} MiB are taken.", MAX_LIBRARY_BYTES >> 20);
+                Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+            }
+            BodyError::TooSlow => {
+                let (pause, whole) = (BODY_TIMEOUT.as_secs(), UPLOAD_TIMEOUT.as_secs() / 60);
+                let detail = format!(
+                    "The body did not arrive in time: it may take {whole} minutes, and stand still for {pause} seconds."
+                );
+                Failure::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
+            }
+            BodyError::Broken => {
+                Failure::new(StatusCode::BAD_REQUEST, "unreadable", "The body broke off: send it again.")
+            }
         })?;
-        Ok(Self { bytes: bytes.into(), _turn: turn })
+        Ok(Self { bytes, _turn: turn })
     }
 }
 

@@ -135,18 +135,18 @@ pub(crate) fn follow(cx: &Cx) -> Result<Response, Problem> {
     let mut answer = stream(&cx.app, "text/event-stream", move |send| {
         let mut looked = Instant::now();
         if !send(b": following\n\n".to_vec()) {
-            return;
+            return Ok(());
         }
         loop {
             if looked.elapsed() >= look_again {
                 looked = Instant::now();
                 // Also a sign of life, by which a browser that went away is noticed.
                 if !may_follow() || !send(b": still here\n\n".to_vec()) {
-                    return;
+                    return Ok(());
                 }
             }
             if !follower.new_records().into_iter().all(|record| send(event(record))) {
-                return;
+                return Ok(());
             }
             std::thread::park_timeout(LOOK_EVERY);
         }

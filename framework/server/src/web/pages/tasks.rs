@@ -1,12 +1,13 @@
 //! Deferred tasks: the list with its states, one task, and what can be done with one or with all that match.
 
 use askama::Template;
+use axum::http::StatusCode;
 use axum::response::Response;
-use switchboard::TriggerNumber;
 use switchboard::channel_log::Search;
 use switchboard::store::{
     BulkAction, EventId, NewBulk, OwnerId, Task, TaskFilter, TaskId, TaskState, Timestamp, WebhookId,
 };
+use switchboard::{BulkError, TriggerNumber};
 
 use super::answer::{self, Change, Posted, Problem};
 use super::deliveries::{Row as Attempt, body_text};
@@ -191,8 +192,13 @@ fn action(form: &Form) -> Result<BulkAction, Problem> {
 
 /// Counts the tasks that match, and asks whether to do something with them.
 pub(crate) fn ask_for_many(cx: &Cx) -> Result<Response, Problem> {
-    let (action, filter) = (action(&cx.query)?, filter(&cx.query)?);
-    let count = counted(cx.host().bulks().count(&filter)?, "task");
+    ask(cx, &cx.query, StatusCode::OK, None)
+}
+
+fn ask(cx: &Cx, form: &Form, status: StatusCode, first: Option<String>) -> Result<Response, Problem> {
+    let (action, filter) = (action(form)?, filter(form)?);
+    let total = cx.host().bulks().count(&filter)?;
+    let count = counted(total, "task");
     let what = match action {
         BulkAction::Retry => "Those that are dead, done or waiting become ready again, at most 100 a second.",
         BulkAction::Cancel => "Those that are ready or waiting become dead, at most 100 a second.",
@@ -200,19 +206,22 @@ pub(crate) fn ask_for_many(cx: &Cx) -> Result<Response, Problem> {
     };
     let names = FILTERS.iter().map(|(name, _)| *name).chain(["state"]);
     let mut fields: Vec<(String, String)> =
-        names.filter_map(|name| Some((name.to_owned(), cx.query.text(name)?.to_owned()))).collect();
+        names.filter_map(|name| Some((name.to_owned(), form.text(name)?.to_owned()))).collect();
     let matching: Vec<String> = fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let matching = if matching.is_empty() { "all tasks".to_owned() } else { matching.join(", ") };
     fields.push(("action".to_owned(), action.to_string()));
-    answer::html(&Ask {
+    fields.push(("expected".to_owned(), total.to_string()));
+    let lines = [what, "It goes on in the background, also after a restart, and can be stopped."].map(str::to_owned);
+    let ask = Ask {
         page: Page::new(cx, format!("{} {count}?", capital(&action.to_string())))?,
         question: format!("{count} match: {matching}."),
-        lines: vec![what.into(), "It goes on in the background, also after a restart, and can be stopped.".into()],
+        lines: first.into_iter().chain(lines).collect(),
         action: "/tasks/bulk".into(),
         fields,
         button: format!("{} {count}", capital(&action.to_string())),
-        back: format!("/tasks?{}", kept(&cx.query, &[])),
-    })
+        back: format!("/tasks?{}", kept(form, &[])),
+    };
+    answer::html_with(status, &ask)
 }
 
 fn capital(word: &str) -> String {
@@ -225,7 +234,17 @@ pub(crate) fn many(cx: &Cx) -> Result<Posted, Problem> {
     let (action, filter) = (action(&cx.form)?, filter(&cx.form)?);
     let told = serde_json::to_string(&filter).unwrap_or_default();
     let by = Some(cx.principal()?.name.clone());
-    let bulk = cx.host().bulks().start(NewBulk { action, filter, per_second: PER_SECOND, by })?;
+    // The button has named a number: with another one it is asked again.
+    let expected = cx.form.text("expected").map(str::parse).transpose();
+    let expected = expected.map_err(|_| Problem::refused("The number of tasks is none."))?;
+    let new = NewBulk { action, filter, per_second: PER_SECOND, expected, by };
+    let bulk = match cx.host().bulks().start(new) {
+        Err(error @ BulkError::OtherCount { .. }) => {
+            let said = format!("Nothing was begun: {error}.");
+            return Ok(Posted::Shown(ask(cx, &cx.form, StatusCode::UNPROCESSABLE_ENTITY, Some(said))?));
+        }
+        started => started?,
+    };
     let name = match action {
         BulkAction::Retry => "bulk.retry",
         BulkAction::Cancel => "bulk.cancel",

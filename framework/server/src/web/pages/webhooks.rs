@@ -9,7 +9,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::response::Response;
 use switchboard::config::HumanDuration;
-use switchboard::store::{Task, TaskFilter, TaskState, Webhook};
+use switchboard::store::{OwnerId, Task, TaskFilter, TaskState, Webhook};
 use switchboard::{FieldFormat, KeyState, Method, ShownWebhook};
 
 use super::answer::{self, Change, Posted, Problem, told_of};
@@ -208,7 +208,14 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
     let method = methods.iter().find(|method| method.id == webhook.method);
     let shown = cx.host().webhooks().shown(std::slice::from_ref(&webhook)).pop();
     let problem = shown.as_ref().and_then(|shown| shown.secrets_problem.clone());
-    let filter = TaskFilter { webhook: Some(webhook.id), newest_first: true, limit: NEWEST, ..TaskFilter::default() };
+    let filter = TaskFilter {
+        webhook: Some(webhook.id),
+        // Not those of before, when the webhook was another owner's.
+        owner: cx.principal()?.owner.map(OwnerId),
+        newest_first: true,
+        limit: NEWEST,
+        ..TaskFilter::default()
+    };
     answer::html(&Detail {
         page: Page::new(cx, webhook.title().to_owned())?,
         may_rotate: method
