@@ -57,6 +57,7 @@ fn steps(receiver: &Receiver) -> Vec<Step> {
     let since = json!({ "since": "2026-01-01T00:00:00Z" });
     let event = json!({ "event": "booking_added", "owner": 0 });
     let when = json!({ "when": "every 15m", "number": "06000", "handler": "hello" });
+    let user = json!({ "name": "ada", "password": "geheim, und lang", "role": "operator" });
     let bulk = json!({ "action": "cancel", "tasks": { "number": "06000", "state": "waiting" }, "per_second": 1 });
     vec![
         ("POST", "/webhooks", json!({ "owner": 0, "url": url, "method": "none" }), 422, ""),
@@ -122,6 +123,17 @@ fn steps(receiver: &Receiver) -> Vec<Step> {
         ("PUT", "/languages/hello/de-DE/greeting", json!({ "text": "{ $na" }), 422, ""),
         ("DELETE", "/languages/hello/de-DE/greeting", none(), 200, "text.remove"),
         ("DELETE", "/languages/hello/de-DE/greeting", none(), 404, ""),
+        ("POST", "/users", user.clone(), 201, "user.add"),
+        ("POST", "/users", user, 422, ""),
+        ("PUT", "/users/ada/role", json!({ "role": "read-only", "owner": 62 }), 200, "user.role"),
+        ("PUT", "/users/ada/role", json!({ "role": "king" }), 422, ""),
+        ("PUT", "/users/ada/password", json!({ "password": "geheim, und lang" }), 204, "user.password"),
+        ("PUT", "/users/ada/password", json!({ "password": "geheim" }), 422, ""),
+        ("DELETE", "/users/ada", none(), 204, "user.remove"),
+        ("DELETE", "/users/ada", none(), 404, ""),
+        ("POST", "/tokens", json!({ "name": "booking system", "role": "operator" }), 201, "token.create"),
+        ("DELETE", "/tokens/2", none(), 204, "token.revoke"),
+        ("DELETE", "/tokens/2", none(), 404, ""),
     ]
 }
 

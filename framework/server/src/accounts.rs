@@ -19,7 +19,7 @@ use rusqlite::Connection;
 use switchboard::clock::Clock;
 use thiserror::Error;
 
-pub(crate) use audit::{AuditFilter, NewAudit};
+pub(crate) use audit::{AuditEntry, AuditFilter, NewAudit};
 pub(crate) use role::Role;
 pub(crate) use session::{SESSION_IDLE, Session};
 pub(crate) use token::{NewToken, SecretToken, Token};

@@ -251,7 +251,8 @@ fn owner(owner: Option<i64>) -> String {
     owner.map_or_else(|| "-".into(), |owner| owner.to_string())
 }
 
-fn rights_told(role: Role, owner: Option<i64>) -> String {
+/// Says what somebody may do, for the audit log.
+pub(crate) fn rights_told(role: Role, owner: Option<i64>) -> String {
     match owner {
         Some(owner) => format!("{role} of owner {owner}"),
         None => role.to_string(),

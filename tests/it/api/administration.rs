@@ -207,3 +207,66 @@ fn what_a_webhook_has_never_got_is_counted_and_made_again() {
     client.get(&format!("{path}/recoverable")).is_problem(400, "invalid_query");
     client.post(&format!("{path}/recover"), &json!({ "since": "yesterday" })).is_problem(422, "invalid_body");
 }
+
+#[test]
+fn users_and_tokens_come_and_go_over_the_api_and_who_changed_what_is_read_in_pages() {
+    let (_site, serving, client) = served(&[]);
+    let password = "correct horse battery";
+    let user = |name: &str, role: &str| json!({ "name": name, "password": password, "role": role });
+    let ada = client.post("/users", &user("ada", "administrator")).is(201).json();
+    assert_eq!((&ada["name"], &ada["role"], &ada["owner"]), (&json!("ada"), &json!("administrator"), &Value::Null));
+    client.post("/users", &user("Ada", "operator")).is_problem(422, "refused");
+    client.post("/users", &user("a b", "operator")).is_problem(422, "refused");
+    client.post("/users", &user("eve", "king")).is_problem(422, "invalid_body");
+    client
+        .post("/users", &json!({ "name": "eve", "password": "short", "role": "operator" }))
+        .is_problem(422, "refused");
+    let sign_in = |password: &str| {
+        let form = format!("name=ada&password={}", password.replace(' ', "+"));
+        let browser = Client::at(&serving.address);
+        browser.send("POST", "/sign-in", &[("sec-fetch-site", "same-origin")], form.as_bytes()).status
+    };
+    assert_eq!(sign_in(password), 303);
+    client.call("PUT", "/users/ada/password", Some(&json!({ "password": "another long one" }))).is(204);
+    assert_eq!((sign_in(password), sign_in("another long one")), (422, 303));
+    let demoted = client.call("PUT", "/users/ada/role", Some(&json!({ "role": "read-only" })));
+    demoted.is_problem(422, "refused");
+    assert!(demoted.json()["detail"].as_str().unwrap().contains("the only administrator"), "{demoted:?}");
+    let missing = client.get("/users/nobody");
+    missing.is_problem(404, "not_found");
+    assert!(missing.json()["detail"].as_str().unwrap().contains("`GET /users`"), "{missing:?}");
+
+    let new = json!({ "name": "booking system", "role": "operator", "owner": 62, "expires_in_seconds": 3600 });
+    let made = client.post("/tokens", &new).is(201).json();
+    let with = |token: &Value| {
+        let header = format!("Bearer {}", token.as_str().unwrap());
+        Client::at(&serving.address).send("GET", "/api/v1/webhooks", &[("authorization", &header)], b"").status
+    };
+    assert_eq!(with(&made["secret"]), 200);
+    let first = client.get("/tokens?limit=1").is(200).json();
+    let cursor = first["next"].as_str().unwrap();
+    let second = client.get(&format!("/tokens?limit=1&cursor={cursor}")).is(200).json();
+    assert_eq!((&second["items"][0]["id"], &second["next"]), (&made["token"]["id"], &Value::Null));
+    assert!(second["items"][0]["used_at"].is_string(), "{second}");
+    for list in [&first, &second] {
+        assert!(!list.to_string().contains("swb_"), "{list}");
+    }
+    client.call("DELETE", &format!("/tokens/{}", made["token"]["id"]), None).is(204);
+    assert_eq!(with(&made["secret"]), 401);
+    for seconds in [0, 4_000_000_000_u64] {
+        let new = json!({ "name": "x", "role": "operator", "expires_in_seconds": seconds });
+        client.post("/tokens", &new).is_problem(422, "invalid_body");
+    }
+
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = client.get(&format!("/audit?limit=2&who=token:administrator-all{cursor}")).is(200).json();
+        seen.extend(names(&page["items"], "action"));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, ["token.revoke", "token.create", "user.password", "user.add"]);
+    let found = client.get("/audit?text=USER.Add").is(200).json();
+    assert_eq!(names(&found["items"], "object"), ["user ada"]);
+    client.get("/audit?limit=0").is_problem(400, "invalid_query");
+}

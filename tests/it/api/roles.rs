@@ -101,6 +101,16 @@ const TABLE: &[(&str, &str, &str, bool)] = &[
     ("GET", "/log-records", "read-only", false),
     ("GET", "/task-keys", "read-only", false),
     ("GET", "/secret-keys", "administrator", false),
+    ("GET", "/users", "administrator", false),
+    ("POST", "/users", "administrator", false),
+    ("GET", "/users/{name}", "administrator", false),
+    ("DELETE", "/users/{name}", "administrator", false),
+    ("PUT", "/users/{name}/role", "administrator", false),
+    ("PUT", "/users/{name}/password", "administrator", false),
+    ("GET", "/tokens", "administrator", false),
+    ("POST", "/tokens", "administrator", false),
+    ("DELETE", "/tokens/{id}", "administrator", false),
+    ("GET", "/audit", "administrator", false),
 ];
 
 #[test]

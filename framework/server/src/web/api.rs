@@ -17,6 +17,7 @@ mod logs;
 mod methods;
 mod metrics;
 mod page;
+mod people;
 mod plugins;
 mod rate;
 mod schedules;
@@ -98,6 +99,7 @@ fn routes() -> ApiRouter<Arc<App>> {
         .merge(languages::routes())
         .merge(logs::routes())
         .merge(keys::routes())
+        .merge(people::routes())
 }
 
 async fn nothing() -> Response {

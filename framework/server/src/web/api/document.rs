@@ -27,6 +27,7 @@ pub(super) fn describe(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
         ("triggers", "Which handlers answer which numbers"),
         ("languages", "What plugins say, and what the administrator says in its place"),
         ("logs", "What the host has written down"),
+        ("people", "Users, tokens, and the audit log of what they changed"),
         ("keys", "By which tasks take turns, and which seal the secrets"),
     ];
     let api = api
