@@ -13,8 +13,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::conformance::{Fresh, ended, started};
 use super::record::Move;
 use super::{
-    Acceptance, AttemptResult, Ending, Lane, Lease, NewTask, NewWebhook, OwnerId, Priority, Sealed, Store, TaskId,
-    TaskState, Timestamp, Unique, WebhookId, WebhookOptions,
+    Acceptance, AttemptResult, Ending, KeyCounts, Lane, Lease, NewTask, NewWebhook, OwnerId, Priority, Sealed, Store,
+    TaskId, TaskState, Timestamp, Unique, WebhookId, WebhookOptions,
 };
 
 /// Sequences, where `PROPTEST_CASES` does not say otherwise.
@@ -180,6 +180,20 @@ struct Model {
 }
 
 impl Model {
+    fn key_counts(&self) -> Vec<KeyCounts> {
+        let mut keys: BTreeMap<&str, KeyCounts> = BTreeMap::new();
+        for task in self.tasks.values().filter(|task| !task.has_ended()) {
+            let key = &task.lane.key;
+            let counts = keys.entry(key).or_insert_with(|| KeyCounts { key: key.clone(), ..KeyCounts::default() });
+            match task.state {
+                TaskState::Ready => counts.ready += 1,
+                TaskState::Running => counts.running += 1,
+                _ => counts.waiting += 1,
+            }
+        }
+        keys.into_values().collect()
+    }
+
     fn accept(&mut self, draft: &Draft) -> (i64, bool, bool) {
         let unique = draft.unique.map(|(key, _)| key.to_string());
         if let Some((_, window)) = draft.unique {
@@ -528,6 +542,7 @@ impl Both<'_> {
         let count = |state| self.model.tasks.values().filter(|task| task.state == state).count() as u64;
         let expected = TaskState::ALL.map(count);
         prop_assert_eq!([counts.ready, counts.running, counts.waiting, counts.done, counts.dead], expected);
+        prop_assert_eq!(self.store.key_counts().unwrap(), self.model.key_counts());
         Ok(())
     }
 

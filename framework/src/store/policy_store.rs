@@ -12,7 +12,7 @@ pub trait PolicyStore: Send + Sync + sealed::Sealed {
     fn key_policies(&self) -> Result<Vec<(String, KeyPolicy)>, StoreError>;
     /// Sets the policy of a key, or removes it.
     fn set_key_policy(&self, key: String, policy: Option<KeyPolicy>, now: Timestamp) -> Receipt<()>;
-    /// Returns the keys with tasks that have not ended, in order. It looks at each of these tasks.
+    /// Returns the keys with tasks that have not ended, in order.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@
 mod attempt;
 mod bulk;
 mod care;
+mod counts;
 #[cfg(test)]
 mod earlier;
 mod idempotency;
@@ -197,7 +198,7 @@ impl TaskStore for SqliteStore {
     }
 
     fn task_counts(&self) -> Result<TaskCounts, StoreError> {
-        self.read(read::task_counts)
+        self.read(counts::task_counts)
     }
 
     fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {

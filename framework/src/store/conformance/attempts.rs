@@ -245,4 +245,8 @@ fn pruned(store: &dyn Store) {
     assert_eq!(left(), [all[1]]);
     large();
     assert_eq!(prune(store, Retention { max_attempt_bytes: 25_000, ..ALL }, 10), 0, "what went does not count");
+    let last = left()[1];
+    assert_eq!(prune(store, Retention { max_attempt_bytes: 0, ..ALL }, 10), 1);
+    large();
+    assert!(left()[1] > last, "an id is not given twice");
 }

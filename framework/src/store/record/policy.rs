@@ -48,7 +48,7 @@ mod milliseconds {
 }
 
 /// How many tasks of a key have not ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyCounts {
     /// The key.
     pub key: String,

@@ -22,6 +22,13 @@ macro_rules! columns {
     };
 }
 
+/// The id after the last one, which may be of an attempt that is gone.
+macro_rules! next_id {
+    () => {
+        "(SELECT 1 + max(last_attempt, coalesce((SELECT max(id) FROM attempt), 0)) FROM total)"
+    };
+}
+
 pub(super) const WHOLE: &str = concat!(columns!(), "response, exchanges FROM attempt");
 const LISTED: &str = concat!(columns!(), "NULL, NULL FROM attempt");
 
@@ -32,9 +39,12 @@ pub(super) fn begin(
     event: Option<&Event>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql =
+    let sql = concat!(
         "INSERT INTO attempt (task, lease, event, event_name, owner, webhook, cause, number, mode, queued_at, due_at,
-               started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+               started_at, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ",
+        next_id!(),
+        ")"
+    );
     let values = params![
         task.id.0,
         task.lease.0,
@@ -81,10 +91,13 @@ pub(super) fn end(
 }
 
 pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<(), StoreError> {
-    let sql =
+    let sql = concat!(
         "INSERT INTO attempt (id, task, event, event_name, owner, webhook, cause, number, mode, queued_at, due_at,
                started_at, ended_at, outcome, status, next_at, plugin, plugin_version, url, detail, response, exchanges,
-               bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+               bytes) VALUES (coalesce(?, ",
+        next_id!(),
+        "), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
     let exchanges = write_exchanges(&attempt.exchanges);
     let values = params![
         // One that has none yet gets the next.

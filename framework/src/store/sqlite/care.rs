@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::{bulk, read, schedule, schema, unreadable};
+use super::{bulk, counts, read, schedule, schema, unreadable};
 use crate::store::contradictions::{CONTRADICTIONS, NAMED};
 use crate::store::new_file::NewFile;
 use crate::store::{StoreError, TaskId};
@@ -51,6 +51,7 @@ fn records(connection: &Connection) -> Result<Vec<String>, StoreError> {
             found.push(sentence.replace("{}", &id.map_err(unreadable)?.to_string()));
         }
     }
+    found.extend(counts::contradictions(connection)?);
     let unreadable_records = [
         read::webhooks(connection, None).err(),
         schedule::all(connection).err(),

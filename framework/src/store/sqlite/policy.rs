@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::read::{all, one};
 use super::write::execute;
-use super::{SqliteStore, Sync};
+use super::{SqliteStore, Sync, counts};
 use crate::store::{KeyCounts, KeyPolicy, PolicyStore, Rate, Receipt, StoreError, Timestamp};
 
 impl PolicyStore for SqliteStore {
@@ -20,7 +20,7 @@ impl PolicyStore for SqliteStore {
     }
 
     fn key_counts(&self) -> Result<Vec<KeyCounts>, StoreError> {
-        self.read(key_counts)
+        self.read(counts::key_counts)
     }
 }
 
@@ -59,13 +59,4 @@ pub(super) fn set_key_policy(
     let (starts, per) = (rate.map(|rate| rate.starts.get()), rate.map(|rate| rate.per.as_millis()));
     let per = per.map(|per| u32::try_from(per).unwrap_or(u32::MAX));
     execute(connection, sql, params![key, cap.map(NonZeroU32::get), starts, per, paused, now.0]).map(drop)
-}
-
-fn key_counts(connection: &Connection) -> Result<Vec<KeyCounts>, StoreError> {
-    let sql = "SELECT key, sum(state = 0), sum(state = 1), sum(state = 2) FROM task WHERE state IN (0, 1, 2)
-               GROUP BY key ORDER BY key";
-    let count = |row: &Row<'_>, column| row.get(column).map(|count: i64| u64::try_from(count).unwrap_or(0));
-    all(connection, sql, [], |row| {
-        Ok(KeyCounts { key: row.get(0)?, ready: count(row, 1)?, running: count(row, 2)?, waiting: count(row, 3)? })
-    })
 }

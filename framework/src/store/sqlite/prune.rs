@@ -12,7 +12,7 @@ const INPUTS: &str = "SELECT task.id, coalesce(length(task.payload), 0) + coales
     FROM task LEFT JOIN event ON event.id = task.event WHERE task.state >= 3 ORDER BY task.updated_at";
 
 pub(super) fn prune(connection: &Connection, retention: Retention, limit: u32) -> Result<u32, StoreError> {
-    let ended = number(connection, "SELECT count(*) FROM task WHERE state >= 3")?;
+    let ended = number(connection, "SELECT done + dead FROM total")?;
     let too_many = ended.saturating_sub(retention.max_ended).min(limit.into());
     let old = "SELECT id FROM task WHERE state = ? AND updated_at < ? ORDER BY updated_at LIMIT ?";
     let mut ids = ids(connection, old, params![3, retention.done_before.0, limit])?;
@@ -49,17 +49,23 @@ fn largest_ended(connection: &Connection, most: u64, limit: u32) -> Result<Vec<i
 
 /// Attempts are in the order of their ids, so that only the first have to be looked at. One that goes on stays.
 fn prune_attempts(connection: &Connection, retention: Retention, limit: u32) -> Result<u32, StoreError> {
+    let last = number(connection, "SELECT coalesce(max(id), 0) FROM attempt")?;
     let old = "DELETE FROM attempt WHERE id IN (SELECT id FROM (SELECT id, started_at, ended_at FROM attempt
                ORDER BY id LIMIT ?) WHERE started_at < ? AND ended_at IS NOT NULL)";
     let gone = execute(connection, old, params![limit, retention.attempts_before.0])?;
-    let bytes = number(connection, "SELECT bytes FROM attempt_bytes")?;
+    let bytes = number(connection, "SELECT attempt_bytes FROM total")?;
     let excess = bytes.saturating_sub(retention.max_attempt_bytes);
     let first = "SELECT id, bytes FROM attempt WHERE ended_at IS NOT NULL ORDER BY id LIMIT ?";
     let crowded = first_of(connection, first, params![limit - gone], excess)?;
     for id in &crowded {
         execute(connection, "DELETE FROM attempt WHERE id = ?", params![id])?;
     }
-    Ok(gone + u32::try_from(crowded.len()).unwrap_or(u32::MAX))
+    let gone = gone + u32::try_from(crowded.len()).unwrap_or(u32::MAX);
+    if gone > 0 {
+        let last = i64::try_from(last).unwrap_or(i64::MAX);
+        execute(connection, "UPDATE total SET last_attempt = max(last_attempt, ?)", params![last])?;
+    }
+    Ok(gone)
 }
 
 /// Returns the first rows that are `excess` bytes in all. A query gives ids and bytes.

@@ -10,7 +10,7 @@ use super::write::number;
 use crate::store::record::read_schedule;
 use crate::store::{
     AttemptId, AttemptMode, Event, EventId, Failing, Lane, Lease, OwnerId, Priority, Sealed, StoreError, Task,
-    TaskCounts, TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
+    TaskFilter, TaskHead, TaskId, TaskState, Timestamp, Webhook, WebhookId,
 };
 
 /// Tasks that are returned when a filter names no limit.
@@ -163,23 +163,6 @@ pub(super) fn count_tasks(connection: &Connection, filter: &TaskFilter) -> Resul
     let sql = format!("SELECT count(*) FROM task WHERE {condition}");
     let count: Option<i64> = one(connection, &sql, params_from_iter(values), |row| row.get(0))?;
     Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
-}
-
-pub(super) fn task_counts(connection: &Connection) -> Result<TaskCounts, StoreError> {
-    let rows = all(connection, "SELECT state, count(*) FROM task GROUP BY state", [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-    })?;
-    let count = |state| {
-        let found = rows.iter().find(|(other, _)| *other == number(state));
-        found.map_or(0, |(_, count)| u64::try_from(*count).unwrap_or(0))
-    };
-    Ok(TaskCounts {
-        ready: count(TaskState::Ready),
-        running: count(TaskState::Running),
-        waiting: count(TaskState::Waiting),
-        done: count(TaskState::Done),
-        dead: count(TaskState::Dead),
-    })
 }
 
 pub(super) fn event(connection: &Connection, id: &EventId) -> Result<Option<Event>, StoreError> {

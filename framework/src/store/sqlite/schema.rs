@@ -151,6 +151,24 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE webhook ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 ",
+    // What `counts` keeps. The id of the last attempt outlives the attempt, so that none is given twice.
+    "
+    DROP TRIGGER attempt_added;
+    DROP TRIGGER attempt_ended;
+    DROP TRIGGER attempt_removed;
+    CREATE TABLE key_count (
+        key TEXT NOT NULL PRIMARY KEY, due INTEGER NOT NULL, waiting INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO key_count SELECT key, sum(state < 2), sum(state = 2) FROM task WHERE state IN (0, 1, 2) GROUP BY key;
+    CREATE TABLE total (
+        one INTEGER PRIMARY KEY CHECK (one = 1), due INTEGER NOT NULL, waiting INTEGER NOT NULL, done INTEGER NOT NULL,
+        dead INTEGER NOT NULL, attempt_bytes INTEGER NOT NULL, last_attempt INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO total SELECT 1, coalesce(sum(state IN (0, 1)), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
+        coalesce(sum(state = 4), 0), (SELECT bytes FROM attempt_bytes), (SELECT coalesce(max(id), 0) FROM attempt)
+        FROM task;
+    DROP TABLE attempt_bytes;
+",
 ];
 
 /// Files up to this size are looked through at every start; for larger ones that takes too long, and `store check` does it.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::store::{conformance, holder};
+use crate::store::{PolicyStore, conformance, holder};
 
 fn open(folder: &Path) -> Result<SqliteStore, StoreOpenError> {
     SqliteStore::open(&folder.join("switchboard.db"))
@@ -86,6 +86,32 @@ fn a_lane_whose_first_tasks_are_damaged_gives_those_behind_them() {
         );
         assert!(listed[0].reason.as_deref().unwrap().starts_with("corrupt: ") && listed[0].name == "n");
     }
+}
+
+#[test]
+fn what_an_operation_takes_back_is_not_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let task = |key: &str, unique: Option<&str>| crate::store::NewTask {
+        number: 21_500,
+        name: "n".into(),
+        key: key.into(),
+        unique: unique.map(|key| crate::store::Unique { key: key.into(), window: std::time::Duration::ZERO }),
+        ..Default::default()
+    };
+    let accept = |tasks| store.accept(Acceptance { events: Vec::new(), tasks });
+    accept(vec![task("damaged", Some("u"))]).wait().unwrap();
+    let database = Connection::open(folder.path().join("switchboard.db")).unwrap();
+    database.execute("UPDATE task SET attempts = -1", []).unwrap();
+    // The second fails when the first task is in the table already, and takes neither of its neighbours with it.
+    let before = accept(vec![task("a", None)]);
+    let refused = accept(vec![task("b", None), task("b", Some("u"))]);
+    let after = accept(vec![task("a", None)]);
+    assert!(matches!(refused.wait(), Err(StoreError::Corrupt { .. })));
+    assert!(before.wait().is_ok() && after.wait().is_ok());
+    let counts: Vec<_> = store.key_counts().unwrap().into_iter().map(|key| (key.key, key.ready)).collect();
+    assert_eq!(counts, [("a".into(), 2), ("damaged".into(), 1)]);
+    assert_eq!(store.task_counts().unwrap().ready, 3);
 }
 
 #[test]
@@ -220,6 +246,8 @@ fn a_check_finds_damaged_pages_and_records_that_contradict_each_other() {
         "task 6 is damaged",
         "task 9 does not run and has an attempt",
         "webhook 5 is damaged",
+        "the tasks of key `webhook:1` are not as many as were counted",
+        "the tasks in all, or the bytes of the attempts, are not as many as were counted",
     ] {
         assert!(found.contains(expected), "`{expected}` is not in\n{found}");
     }

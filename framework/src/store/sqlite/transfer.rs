@@ -69,7 +69,7 @@ fn last_ids(connection: &Connection) -> Result<LastIds, StoreError> {
         let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?";
         connection.query_row(sql, params![table], |row| row.get::<_, i64>(0)).map_err(unreadable)
     });
-    let attempt = "SELECT coalesce(max(id), 0) FROM attempt";
+    let attempt = "SELECT max(last_attempt, coalesce((SELECT max(id) FROM attempt), 0)) FROM total";
     let attempt = connection.query_row(attempt, [], |row| row.get(0).map(AttemptId)).map_err(unreadable)?;
     Ok(LastIds { task: TaskId(task?), webhook: WebhookId(webhook?), bulk: BulkId(bulk?), attempt })
 }
@@ -131,7 +131,7 @@ fn set_last_ids(connection: &Connection, ids: LastIds) -> Result<(), StoreError>
         execute(connection, "DELETE FROM sqlite_sequence WHERE name = ?", params![table])?;
         execute(connection, "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", params![table, id])?;
     }
-    Ok(())
+    execute(connection, "UPDATE total SET last_attempt = ?", params![ids.attempt.0])
 }
 
 fn insert_webhook(connection: &Connection, webhook: &Webhook) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::counts::{Changes, Counts};
 use super::log_file::{self, rewrite};
 use super::unwritable;
 use crate::store::{Receipt, StoreError};
@@ -102,10 +103,11 @@ impl Writer {
                 Ok(())
             }))
             .map_err(|source| WriterError::Hook { source })?;
+        let counts = Counts::watch(&connection).map_err(|source| WriterError::Counts { source })?;
         let log = log_file::of(path);
         let thread = std::thread::Builder::new()
             .name("switchboard-store".into())
-            .spawn(move || Group { connection, log, log_pages, sync: None, suspect: false }.work(&inbox))
+            .spawn(move || Group { connection, counts, log, log_pages, sync: None, suspect: false }.work(&inbox))
             .map_err(|source| WriterError::Thread { source })?;
         Ok(Self { jobs: RwLock::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }
@@ -174,6 +176,7 @@ impl Writer {
 
 struct Group {
     connection: Connection,
+    counts: Counts,
     /// The file of the write-ahead log.
     log: PathBuf,
     /// How many pages were in the log after the last commit.
@@ -231,7 +234,7 @@ impl Group {
                 return Err(error);
             }
         }
-        let committed = self.execute("COMMIT");
+        let committed = self.counts.write(&self.connection).and_then(|()| self.execute("COMMIT"));
         if committed.is_err() {
             self.roll_back();
         }
@@ -258,12 +261,14 @@ impl Group {
     fn run_apart(&self, jobs: &mut [Job]) -> Result<(), StoreError> {
         for job in jobs {
             self.execute("SAVEPOINT operation").map_err(unwritable)?;
+            let counted = self.counts.so_far();
             if let Err(error) = job.operation.run(&self.connection) {
                 if self.connection.is_autocommit() {
                     // It was one that ends the transaction: a full disk or a failed read.
                     return Err(error);
                 }
                 self.execute("ROLLBACK TO operation").map_err(unwritable)?;
+                self.counts.return_to(counted);
             }
             self.execute("RELEASE operation").map_err(unwritable)?;
         }
@@ -275,6 +280,7 @@ impl Group {
             // Should this fail, the next BEGIN does, and its group is told.
             let _ = self.execute("ROLLBACK");
         }
+        self.counts.return_to(Changes::default());
     }
 
     /// Moves the log into the database when it has become long. What cannot be moved now is moved after a later commit.
@@ -320,6 +326,8 @@ fn is_io_failure(error: &rusqlite::Error) -> bool {
 pub(super) enum WriterError {
     #[error("the database does not tell of its commits")]
     Hook { source: rusqlite::Error },
+    #[error("the database does not tell of its changes")]
+    Counts { source: rusqlite::Error },
     #[error("no thread can be started")]
     Thread { source: std::io::Error },
 }
