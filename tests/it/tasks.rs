@@ -268,6 +268,8 @@ fn faketime() -> Option<&'static str> {
 #[test]
 fn a_wall_clock_that_jumps_an_hour_causes_neither_a_burst_nor_a_stall() {
     let Some(library) = faketime() else {
+        let required = "SWITCHBOARD_TEST_CLOCK_REQUIRED";
+        assert!(!switchboard_tests::is_required(required), "{required} is set, and libfaketime is not installed");
         return switchboard_tests::say_skipped("libfaketime is not installed: no clock jumps");
     };
     let site = Site::with(&["fixture_probe"]);
