@@ -30,6 +30,14 @@ impl<V> Receipt<V> {
         Self(receiver)
     }
 
+    /// The answer to an operation that has failed before it was one.
+    pub(crate) fn failed(error: StoreError) -> Self {
+        let (answer, receiver) = oneshot::channel();
+        // Its receiver is here.
+        let _ = answer.send(Err(error));
+        Self(receiver)
+    }
+
     /// Waits for the commit.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! The embedded engine: one SQLite file in WAL mode.
 //!
 //! One thread writes, and commits for all that wait at once; an accepted task is synced to disk before its caller hears of
-//! it. Readers have connections of their own and see a consistent state at any time, also from other processes.
+//! it. Readers have connections of their own and see a consistent state at any time, also from other processes. What has to be
+//! looked for among many rows, they look for, and the writer checks what they found: everybody who writes waits for it.
 
 mod attempt;
 mod bulk;
@@ -269,11 +270,17 @@ impl ScheduleStore for SqliteStore {
 
 impl BulkStore for SqliteStore {
     fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Result<Bulk, u64>> {
-        self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk.clone(), now))
+        match self.read(|connection| bulk::found(connection, &bulk.filter)) {
+            Ok(found) => self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk.clone(), found, now)),
+            Err(error) => Receipt::failed(error),
+        }
     }
 
     fn bulk_step(&self, id: BulkId, limit: u32, now: Timestamp) -> Receipt<Option<BulkStep>> {
-        self.writer.submit(Sync::Full, move |connection| bulk::step(connection, id, limit, now))
+        match self.read(|connection| bulk::next(connection, id, limit)) {
+            Ok(next) => self.writer.submit(Sync::Full, move |connection| bulk::step(connection, id, &next, now)),
+            Err(error) => Receipt::failed(error),
+        }
     }
 
     fn set_bulk_state(&self, id: BulkId, state: BulkState, now: Timestamp) -> Receipt<bool> {
@@ -291,7 +298,12 @@ impl BulkStore for SqliteStore {
 
 impl Care for SqliteStore {
     fn prune(&self, retention: Retention, limit: u32) -> Receipt<u32> {
-        self.writer.submit(Sync::Full, move |connection| prune::prune(connection, retention, limit))
+        match self.read(|connection| prune::look(connection, &retention, limit)) {
+            Ok(old) => {
+                self.writer.submit(Sync::Full, move |connection| prune::remove(connection, &old, &retention, limit))
+            }
+            Err(error) => Receipt::failed(error),
+        }
     }
 
     fn check(&self) -> Result<Vec<String>, StoreError> {

@@ -1,7 +1,8 @@
 //! Bulk operations in SQLite.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
+use super::read::one;
 use super::write::{accept_task, cancel, retry};
 use super::{attempt, read, unreadable, unwritable};
 use crate::store::{
@@ -12,13 +13,31 @@ use crate::store::{
 const BULK: &str = "SELECT id, action, filter, per_second, state, total, seen, changed, cursor, last, by, created_at,
                     updated_at FROM bulk";
 
-pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Result<Result<Bulk, u64>, StoreError> {
-    let total = read::count_tasks(connection, &new.filter)?;
+/// What an operation goes over.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    total: u64,
+    /// The last task that there was.
+    last: TaskId,
+}
+
+pub(super) fn found(connection: &Connection, filter: &TaskFilter) -> Result<Found, StoreError> {
+    // One moment for both, so that nothing is gone over that was not counted.
+    let view = connection.unchecked_transaction().map_err(unreadable)?;
+    let total = read::count_tasks(&view, filter)?;
+    let last = one(&view, "SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0).map(TaskId))?;
+    Ok(Found { total, last: last.unwrap_or(TaskId(0)) })
+}
+
+pub(super) fn add(
+    connection: &Connection,
+    new: NewBulk,
+    Found { total, last }: Found,
+    now: Timestamp,
+) -> Result<Result<Bulk, u64>, StoreError> {
     if new.expected.is_some_and(|expected| expected != total) {
         return Ok(Err(total));
     }
-    let last: i64 =
-        connection.query_row("SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0)).map_err(unwritable)?;
     let filter = serde_json::to_string(&new.filter)
         .map_err(|error| StoreError::Corrupt { record: "bulk operation".into(), reason: error.to_string() })?;
     let sql = "INSERT INTO bulk (action, filter, per_second, state, total, seen, changed, cursor, last, by, created_at,
@@ -26,7 +45,7 @@ pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Resu
     let state = BulkState::Running;
     let counted = i64::try_from(total).unwrap_or(i64::MAX);
     let values =
-        params![new.action.as_str(), filter, new.per_second, state.as_str(), counted, last, new.by, now.0, now.0];
+        params![new.action.as_str(), filter, new.per_second, state.as_str(), counted, last.0, new.by, now.0, now.0];
     connection.execute(sql, values).map_err(unwritable)?;
     Ok(Ok(Bulk {
         id: BulkId(connection.last_insert_rowid()),
@@ -38,36 +57,55 @@ pub(super) fn add(connection: &Connection, new: NewBulk, now: Timestamp) -> Resu
         seen: 0,
         changed: 0,
         cursor: TaskId(0),
-        last: TaskId(last),
+        last,
         by: new.by,
         created_at: now,
         updated_at: now,
     }))
 }
 
+/// What a step of an operation deals with.
+pub(super) struct Next {
+    /// Where the operation was then.
+    cursor: TaskId,
+    tasks: Vec<TaskId>,
+    /// Whether there is nothing behind them.
+    all: bool,
+}
+
+/// Looks for the tasks of the next step; `None` when the operation does not go on.
+pub(super) fn next(connection: &Connection, id: BulkId, limit: u32) -> Result<Option<Next>, StoreError> {
+    let Some(bulk) = running(connection, id)? else { return Ok(None) };
+    let filter = TaskFilter { after: Some(bulk.cursor), limit, ..bulk.filter };
+    let found = read::task_ids(connection, &filter)?;
+    let tasks: Vec<TaskId> = found.into_iter().take_while(|task| *task <= bulk.last).collect();
+    Ok(Some(Next { cursor: bulk.cursor, all: tasks.len() < limit as usize, tasks }))
+}
+
+fn running(connection: &Connection, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+    let sql = format!("{BULK} WHERE id = ? AND state = 'running'");
+    one(connection, &sql, params![id.0], read_bulk)?.transpose()
+}
+
 pub(super) fn step(
     connection: &Connection,
     id: BulkId,
-    limit: u32,
+    next: &Option<Next>,
     now: Timestamp,
 ) -> Result<Option<BulkStep>, StoreError> {
-    let sql = format!("{BULK} WHERE id = ? AND state = 'running'");
-    let found = connection.query_row(&sql, params![id.0], read_bulk).optional().map_err(unwritable)?;
-    let Some(bulk) = found.transpose()? else { return Ok(None) };
-    let filter = TaskFilter { after: Some(bulk.cursor), limit, ..bulk.filter.clone() };
-    let tasks: Vec<Task> =
-        read::tasks(connection, &filter)?.into_iter().take_while(|task| task.id <= bulk.last).collect();
+    let Some(Next { cursor, tasks, all }) = next else { return Ok(None) };
+    let Some(bulk) = running(connection, id)?.filter(|bulk| bulk.cursor == *cursor) else { return Ok(None) };
     let mut step = BulkStep::new(bulk);
-    for task in &tasks {
-        let became = match apply(connection, step.bulk.action, task, now) {
+    for task in tasks {
+        let became = match apply(connection, &step.bulk, *task, now) {
             // Of this one nothing was changed, and it is in the way of no other.
             Err(StoreError::Corrupt { .. }) => Became::Unchanged,
             became => became?,
         };
-        step.note(task.id, became);
+        step.note(*task, became);
     }
     let bulk = &mut step.bulk;
-    if tasks.len() < limit as usize {
+    if *all {
         bulk.state = BulkState::Done;
     }
     bulk.updated_at = now;
@@ -78,8 +116,10 @@ pub(super) fn step(
     Ok(Some(step))
 }
 
-fn apply(connection: &Connection, action: BulkAction, task: &Task, now: Timestamp) -> Result<Became, StoreError> {
-    let ready = match action {
+/// Does it with one task, unless that has stopped to match meanwhile.
+fn apply(connection: &Connection, bulk: &Bulk, id: TaskId, now: Timestamp) -> Result<Became, StoreError> {
+    let Some(task) = &read::matching(connection, &bulk.filter, id)? else { return Ok(Became::Unchanged) };
+    let ready = match bulk.action {
         BulkAction::Retry => retry(connection, task.id, now)?,
         BulkAction::Cancel => {
             let cancelled = cancel(connection, task.id, now)?;

@@ -11,29 +11,48 @@ use crate::store::{Retention, StoreError};
 const INPUTS: &str = "SELECT task.id, coalesce(length(task.payload), 0) + coalesce(length(event.body), 0) AS bytes
     FROM task LEFT JOIN event ON event.id = task.event WHERE task.state >= 3 ORDER BY task.updated_at";
 
-pub(super) fn prune(connection: &Connection, retention: Retention, limit: u32) -> Result<u32, StoreError> {
+/// What was found to go. It is looked at once more before it does.
+pub(super) struct Old {
+    tasks: BTreeSet<i64>,
+    /// Those of them that are too much, whose events are so as well.
+    crowded: BTreeSet<i64>,
+    /// Row ids of events without tasks.
+    events: BTreeSet<i64>,
+}
+
+/// Looks for up to `limit` of everything that is to go.
+pub(super) fn look(connection: &Connection, retention: &Retention, limit: u32) -> Result<Old, StoreError> {
     let ended = number(connection, "SELECT done + dead FROM total")?;
     let too_many = ended.saturating_sub(retention.max_ended).min(limit.into());
     let old = "SELECT id FROM task WHERE state = ? AND updated_at < ? ORDER BY updated_at LIMIT ?";
-    let mut ids = ids(connection, old, params![3, retention.done_before.0, limit])?;
-    ids.extend(self::ids(connection, old, params![4, retention.dead_before.0, limit])?);
+    let mut tasks = ids(connection, old, params![3, retention.done_before.0, limit])?;
+    tasks.extend(ids(connection, old, params![4, retention.dead_before.0, limit])?);
     let mut crowded = BTreeSet::new();
-    if (ids.len() as u64) < too_many {
+    if (tasks.len() as u64) < too_many {
         let first = "SELECT id FROM task WHERE state >= 3 ORDER BY updated_at LIMIT ?";
         let too_many = i64::try_from(too_many).unwrap_or(i64::MAX);
-        crowded.extend(self::ids(connection, first, params![too_many])?);
+        crowded.extend(ids(connection, first, params![too_many])?);
     }
     if let Some(most) = retention.max_input_bytes {
         crowded.extend(largest_ended(connection, most, limit)?);
     }
+    let events = "SELECT rowid FROM event WHERE at < ?
+                  AND NOT EXISTS (SELECT 1 FROM task WHERE task.event = event.id) LIMIT ?";
+    let events = ids(connection, events, params![retention.done_before.0, limit])?;
+    Ok(Old { tasks, crowded, events })
+}
+
+/// Removes up to `limit` rows: of what was found, what is still to go, and keys and attempts. Returns how many.
+pub(super) fn remove(connection: &Connection, old: &Old, retention: &Retention, limit: u32) -> Result<u32, StoreError> {
+    let Old { tasks, crowded, events } = old;
     let mut gone = 0;
-    for id in crowded.iter().chain(ids.difference(&crowded)).take(limit as usize) {
-        remove_task(connection, *id, crowded.contains(id))?;
-        gone += 1;
+    for id in crowded.iter().chain(tasks.difference(crowded)).take(limit as usize) {
+        gone += remove_task(connection, *id, crowded.contains(id))?;
     }
-    let events = "DELETE FROM event WHERE rowid IN (SELECT rowid FROM event WHERE at < ?
-                  AND NOT EXISTS (SELECT 1 FROM task WHERE task.event = event.id) LIMIT ?)";
-    gone += execute(connection, events, params![retention.done_before.0, limit - gone])?;
+    for event in events.iter().take((limit - gone) as usize) {
+        let sql = "DELETE FROM event WHERE rowid = ? AND NOT EXISTS (SELECT 1 FROM task WHERE task.event = event.id)";
+        gone += execute(connection, sql, params![event])?;
+    }
     let keys = "DELETE FROM idempotency_key WHERE (owner, key) IN (SELECT owner, key FROM idempotency_key
                 WHERE expires_at < ? LIMIT ?)";
     gone += execute(connection, keys, params![retention.done_before.0, limit.saturating_sub(gone)])?;
@@ -48,7 +67,7 @@ fn largest_ended(connection: &Connection, most: u64, limit: u32) -> Result<Vec<i
 }
 
 /// Attempts are in the order of their ids, so that only the first have to be looked at. One that goes on stays.
-fn prune_attempts(connection: &Connection, retention: Retention, limit: u32) -> Result<u32, StoreError> {
+fn prune_attempts(connection: &Connection, retention: &Retention, limit: u32) -> Result<u32, StoreError> {
     let last = number(connection, "SELECT coalesce(max(id), 0) FROM attempt")?;
     let old = "DELETE FROM attempt WHERE id IN (SELECT id FROM (SELECT id, started_at, ended_at FROM attempt
                ORDER BY id LIMIT ?) WHERE started_at < ? AND ended_at IS NOT NULL)";
@@ -98,17 +117,18 @@ fn ids(connection: &Connection, sql: &str, values: impl Params) -> Result<BTreeS
     rows.collect::<rusqlite::Result<_>>().map_err(unwritable)
 }
 
-/// Removes a task; its event as well when that is `too` much and no other task needs it.
-fn remove_task(connection: &Connection, id: i64, too: bool) -> Result<(), StoreError> {
-    let mut statement =
-        connection.prepare_cached("DELETE FROM task WHERE id = ? RETURNING event").map_err(unwritable)?;
+/// Removes a task that has ended; its event as well when that is `too` much and no other task needs it.
+fn remove_task(connection: &Connection, id: i64, too: bool) -> Result<u32, StoreError> {
+    let sql = "DELETE FROM task WHERE id = ? AND state >= 3 RETURNING event";
+    let mut statement = connection.prepare_cached(sql).map_err(unwritable)?;
     let event: Option<Option<String>> =
         statement.query_row(params![id], |row| row.get(0)).optional().map_err(unwritable)?;
-    if let Some(event) = event.flatten().filter(|_| too) {
+    let Some(event) = event else { return Ok(0) };
+    if let Some(event) = event.filter(|_| too) {
         let sql = "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE event = ?1)";
         execute(connection, sql, params![event])?;
     }
-    Ok(())
+    Ok(1)
 }
 
 fn execute(connection: &Connection, sql: &str, values: impl Params) -> Result<u32, StoreError> {

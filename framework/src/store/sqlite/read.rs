@@ -149,13 +149,31 @@ fn condition(filter: &TaskFilter) -> (String, Vec<Value>) {
 }
 
 pub(super) fn tasks(connection: &Connection, filter: &TaskFilter) -> Result<Vec<Task>, StoreError> {
+    let (condition, values) = page(filter);
+    all(connection, &format!("{TASK} WHERE {condition}"), params_from_iter(values), listed_task)
+}
+
+pub(super) fn task_ids(connection: &Connection, filter: &TaskFilter) -> Result<Vec<TaskId>, StoreError> {
+    let (condition, values) = page(filter);
+    let sql = format!("SELECT id FROM task WHERE {condition}");
+    all(connection, &sql, params_from_iter(values), |row| row.get(0).map(TaskId))
+}
+
+/// Returns one task, when it matches; `after` and `limit` do not count.
+pub(super) fn matching(connection: &Connection, filter: &TaskFilter, id: TaskId) -> Result<Option<Task>, StoreError> {
+    let (condition, mut values) = condition(filter);
+    values.push(id.0.into());
+    one(connection, &format!("{TASK} WHERE {condition} AND id = ?"), params_from_iter(values), listed_task)
+}
+
+/// Writes a filter as what a page of its tasks is chosen by.
+fn page(filter: &TaskFilter) -> (String, Vec<Value>) {
     let (condition, mut values) = condition(filter);
     let (beyond, order) = if filter.newest_first { ("id < ?", "id DESC") } else { ("id > ?", "id") };
     let start = if filter.newest_first { i64::MAX } else { 0 };
     values.push(filter.after.map_or(start, |after| after.0).into());
     values.push(i64::from(if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit }).into());
-    let sql = format!("{TASK} WHERE {condition} AND {beyond} ORDER BY {order} LIMIT ?");
-    all(connection, &sql, params_from_iter(values), listed_task)
+    (format!("{condition} AND {beyond} ORDER BY {order} LIMIT ?"), values)
 }
 
 pub(super) fn count_tasks(connection: &Connection, filter: &TaskFilter) -> Result<u64, StoreError> {

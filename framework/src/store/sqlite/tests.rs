@@ -115,6 +115,32 @@ fn what_an_operation_takes_back_is_not_counted() {
 }
 
 #[test]
+fn what_changes_after_it_was_found_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let [first, second] = ids(&conformance::accept(&store, 2)).try_into().unwrap();
+    let dead = |id| assert!(store.cancel_task(id, Timestamp(20)).wait().unwrap());
+    let retry = |id| assert!(store.retry_task(id, Timestamp(30)).wait().unwrap().is_some());
+    [first, second].into_iter().for_each(dead);
+    let filter = TaskFilter { state: Some(crate::store::TaskState::Dead), ..TaskFilter::default() };
+    let bulk = NewBulk { action: crate::store::BulkAction::Retry, filter, per_second: 10, by: None };
+    let id = store.add_bulk(bulk, Timestamp(25)).wait().unwrap().id;
+    let next = store.read(|connection| bulk::next(connection, id, 10)).unwrap();
+    retry(first);
+    let step = move |connection: &Connection| bulk::step(connection, id, &next, Timestamp(40));
+    let step = store.writer.submit(Sync::Full, step).wait().unwrap().unwrap();
+    assert_eq!((step.bulk.state, step.bulk.seen, step.bulk.changed), (BulkState::Done, 2, 1));
+
+    [first, second].into_iter().for_each(dead);
+    let retention = Retention { dead_before: Timestamp(50), ..conformance::care::ALL };
+    let old = store.read(|connection| prune::look(connection, &retention, 10)).unwrap();
+    retry(first);
+    let remove = move |connection: &Connection| prune::remove(connection, &old, &retention, 10);
+    assert_eq!(store.writer.submit(Sync::Full, remove).wait().unwrap(), 1);
+    assert_eq!((ready(&store), store.task(second).unwrap()), (vec![first], None));
+}
+
+#[test]
 fn a_receipt_can_be_waited_for_on_a_thread_of_a_runtime() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
