@@ -10,7 +10,7 @@ use super::tls::Tls;
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
 /// Connects to the database that a URL names. Tables are found on the search path of the user, unless the URL names a
-/// schema. `heard` is called with what the server notifies. The connection is served by the runtime in which this is polled.
+/// schema. The server shows the connection with its purpose and the schema. `heard` is called with what the server notifies. The connection is served by the runtime in which this is polled.
 pub(crate) async fn connect(
     url: &str,
     purpose: &str,
@@ -18,7 +18,7 @@ pub(crate) async fn connect(
 ) -> Result<Client, Problem> {
     let target = Target::parse_in(url, "")?;
     let mut config = target.config.clone();
-    config.application_name(format!("switchboard {purpose}"));
+    config.application_name(format!("switchboard {purpose} {}", target.schema).trim_end());
     let client = if config.get_ssl_mode() == SslMode::Disable {
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(drive(connection, heard));
