@@ -271,7 +271,9 @@ impl ScheduleStore for SqliteStore {
 impl BulkStore for SqliteStore {
     fn add_bulk(&self, bulk: NewBulk, now: Timestamp) -> Receipt<Result<Bulk, u64>> {
         match self.read(|connection| bulk::found(connection, &bulk.filter)) {
-            Ok(found) => self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk.clone(), found, now)),
+            Ok(found) => {
+                self.writer.submit(Sync::Full, move |connection| bulk::add(connection, bulk.clone(), found, now))
+            }
             Err(error) => Receipt::failed(error),
         }
     }

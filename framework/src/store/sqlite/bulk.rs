@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::read::one;
 use super::write::{accept_task, cancel, retry};
 use super::{attempt, read, unreadable, unwritable};
 use crate::store::{
@@ -25,7 +24,7 @@ pub(super) fn found(connection: &Connection, filter: &TaskFilter) -> Result<Foun
     // One moment for both, so that nothing is gone over that was not counted.
     let view = connection.unchecked_transaction().map_err(unreadable)?;
     let total = read::count_tasks(&view, filter)?;
-    let last = one(&view, "SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0).map(TaskId))?;
+    let last = read::one(&view, "SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0).map(TaskId))?;
     Ok(Found { total, last: last.unwrap_or(TaskId(0)) })
 }
 
@@ -83,8 +82,7 @@ pub(super) fn next(connection: &Connection, id: BulkId, limit: u32) -> Result<Op
 }
 
 fn running(connection: &Connection, id: BulkId) -> Result<Option<Bulk>, StoreError> {
-    let sql = format!("{BULK} WHERE id = ? AND state = 'running'");
-    one(connection, &sql, params![id.0], read_bulk)?.transpose()
+    Ok(one(connection, id)?.filter(|bulk| bulk.state == BulkState::Running))
 }
 
 pub(super) fn step(
@@ -166,8 +164,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Bulk>, StoreError> {
 }
 
 pub(super) fn one(connection: &Connection, id: BulkId) -> Result<Option<Bulk>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("{BULK} WHERE id = ?")).map_err(unreadable)?;
-    statement.query_row(params![id.0], read_bulk).optional().map_err(unreadable)?.transpose()
+    read::one(connection, &format!("{BULK} WHERE id = ?"), params![id.0], read_bulk)?.transpose()
 }
 
 fn read_bulk(row: &Row<'_>) -> rusqlite::Result<Result<Bulk, StoreError>> {

@@ -123,8 +123,8 @@ fn what_changes_after_it_was_found_is_left_alone() {
     let retry = |id| assert!(store.retry_task(id, Timestamp(30)).wait().unwrap().is_some());
     [first, second].into_iter().for_each(dead);
     let filter = TaskFilter { state: Some(crate::store::TaskState::Dead), ..TaskFilter::default() };
-    let bulk = NewBulk { action: crate::store::BulkAction::Retry, filter, per_second: 10, by: None };
-    let id = store.add_bulk(bulk, Timestamp(25)).wait().unwrap().id;
+    let bulk = NewBulk { action: crate::store::BulkAction::Retry, filter, per_second: 10, expected: None, by: None };
+    let id = store.add_bulk(bulk, Timestamp(25)).wait().unwrap().unwrap().id;
     let next = store.read(|connection| bulk::next(connection, id, 10)).unwrap();
     retry(first);
     let step = move |connection: &Connection| bulk::step(connection, id, &next, Timestamp(40));
