@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::OnceLock;
 
 use switchboard_tests::{Output, Receiver, Site, library, wait_until};
 
@@ -128,8 +129,16 @@ const ROWS: &[(&str, i32, &str)] = &[
     ("webhook remove {webhook add}", 4, ""),
     ("audit", 0, ""),
     ("doctor", 0, ""),
+    ("doctor --bundle FOLDER/bundle.json", 0, ""),
+    ("doctor --bundle FOLDER/bundle.json", 1, ""),
     ("man FOLDER/man", 0, ""),
 ];
+
+/// Returns all commands that have none below them. Each of them is asked once for all tests.
+fn all_leaves(site: &Site) -> &'static [Vec<String>] {
+    static LEAVES: OnceLock<Vec<Vec<String>>> = OnceLock::new();
+    LEAVES.get_or_init(|| leaves(site, &[]))
+}
 
 /// Returns the commands below one that have none below them.
 fn leaves(site: &Site, command: &[String]) -> Vec<Vec<String>> {
@@ -175,7 +184,7 @@ fn every_command_ends_as_it_should_prints_json_and_is_audited_when_it_changes_so
     for _ in 0..20 {
         let _ = site.run(&["task", "defer", "06000", "hello", "--after", "1h"]).ok();
     }
-    let leaves = leaves(&site, &[]);
+    let leaves = all_leaves(&site);
     let log = site.json(&["log", "list", "--files"])[0]["id"].as_str().unwrap().to_owned();
     let mut given: BTreeMap<String, String> = BTreeMap::new();
     let mut audit = Audit::of(&site);
@@ -198,7 +207,7 @@ fn every_command_ends_as_it_should_prints_json_and_is_audited_when_it_changes_so
             let json = output.json();
             let id = if json["id"].is_null() { &json["tasks"][0]["id"] } else { &json["id"] };
             let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-            given.insert(name_of(&words, &leaves), id);
+            given.insert(name_of(&words, leaves), id);
         } else {
             check_failure(&text, &output);
         }
@@ -218,7 +227,7 @@ fn every_command_has_its_page_of_the_manual_and_its_completions() {
     let man = site.path().join("man");
     let _ = site.run(&["man", man.to_str().unwrap()]).ok();
     let bash = site.run(&["completions", "bash"]).ok().stdout;
-    for leaf in leaves(&site, &[]) {
+    for leaf in all_leaves(&site) {
         let page = fs::read_to_string(man.join(format!("switchboard-{}.1", leaf.join("-"))));
         assert!(page.is_ok_and(|page| page.contains(".SH SYNOPSIS")), "`{}` has no page", leaf.join(" "));
         // The generator makes a hyphen a part of its own.

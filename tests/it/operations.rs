@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard_tests::{Site, say_skipped, switchboard, wait_until};
+use switchboard_tests::{Receiver, Site, say_skipped, switchboard, wait_until};
 
 fn setting(values: &Value, key: &str) -> Value {
     values.as_array().unwrap().iter().find(|value| value["key"] == key).unwrap_or_else(|| panic!("no {key}")).clone()
@@ -237,4 +237,38 @@ fn a_command_that_follows_prints_one_object_a_line() {
         let record: Value = serde_json::from_str(&line).unwrap();
         assert!(record["time"].is_string() && record["message"].is_string(), "{record}");
     }
+}
+
+#[test]
+fn a_bundle_holds_what_a_helper_needs_and_no_payload_and_no_secret() {
+    let receiver = Receiver::friendly();
+    let site = Site::with(&["webhook_basic", "fixture_dependent"]);
+    site.settings(
+        "[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n[plugins.dependent]\ntoken = \"geheim\"\n",
+    );
+    let settings = ["--set", "basic_username=ada", "--set", "basic_password=geheim"];
+    site.add_webhook(0, &format!("{}?key=geheim", receiver.url("hook")), "basic", &settings);
+    let serving = site.serve();
+    let data = r#"{"guest": "geheim"}"#;
+    let _ = site.run(&["emit", "booking_added", "--owner", "0", "--data", data, "--wait"]).ok();
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = |name: &str| {
+        let file = folder.path().join(name);
+        let _ = site.run(&["doctor", "--bundle", file.to_str().unwrap()]);
+        let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
+        assert_eq!(mode & 0o077, 0, "others may read it");
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(!text.contains("geheim"), "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let beside = bundle("beside.json");
+    assert_eq!(beside["versions"]["switchboard"], env!("CARGO_PKG_VERSION"));
+    assert!(beside["findings"].as_array().unwrap().iter().any(|one| one["what"] == "store"), "{beside}");
+    let mode = beside["settings"].as_array().unwrap().iter().find(|one| one["key"] == "log.mode").unwrap();
+    assert_eq!(mode["value"], "development");
+    assert!(beside["plugins"]["of_the_host"].to_string().contains("webhook_basic"), "{beside}");
+    assert!(beside["logs"]["Webhooks"].to_string().contains("delivered webhook=1"), "{beside}");
+    assert!(serving.terminate().success());
+    let alone = bundle("alone.json");
+    assert!(alone["plugins"]["of_the_files"].to_string().contains("\"id\":\"webhook_basic\""), "{alone}");
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing is changed and no plugin is opened, so it may run beside a host, and where one does not start.
 
+mod bundle;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,6 +34,10 @@ pub(crate) struct Doctor {
     /// Also send a GET to this URL, as a delivery would be sent
     #[arg(long, value_name = "URL")]
     reach: Option<String>,
+    /// Also write all of it with versions, settings, plugins and the last lines of the logs into a new file, for whoever helps;
+    /// no payload and no secret is in it
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -99,6 +105,9 @@ pub(crate) fn run(data: &Path, doctor: &Doctor, json: bool) -> Result<ExitCode> 
     https(&mut sheet, data, &config);
     open_files(&mut sheet, &config);
     egress(&mut sheet, &config, doctor.reach.as_deref());
+    if let Some(file) = &doctor.bundle {
+        bundle::write(data, &sheet, file)?;
+    }
     let worst = sheet.0.iter().map(|finding| finding.state).max();
     if json {
         output::json(&json!({ "well": worst != Some(State::Fail), "findings": sheet.0 }))?;
@@ -107,6 +116,9 @@ pub(crate) fn run(data: &Path, doctor: &Doctor, json: bool) -> Result<ExitCode> 
         let count = |state| sheet.0.iter().filter(|finding| finding.state == state).count();
         let (well, warn, fail) = (count(State::Well), count(State::Warn), count(State::Fail));
         output::line(&format!("{well} well, {warn} worth a look, {fail} to be put right"));
+        if let Some(file) = &doctor.bundle {
+            output::line(&format!("the bundle is in {}: read it before you send it", file.display()));
+        }
     }
     Ok(ExitCode::from(if worst == Some(State::Fail) { crate::exit::FAILED } else { 0 }))
 }
