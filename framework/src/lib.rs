@@ -65,7 +65,7 @@ pub use deferred::{BreakerState, RecurrenceError, TaskOutcome};
 pub use dispatcher::{Broadcast, HandlerValue, Values};
 pub use health::{Check, Health};
 pub use keys::{Keys, SealingError, SecretKey};
-pub use metrics::{Counted, Histogram, MetricsReport};
+pub use metrics::{Counted, Histogram, MetricsReport, MinuteOfAttempts};
 pub use plugins::{LoadReport, PluginReport, PluginState, Refusal};
 pub use registry::{BuiltIn, CallCounts, CallFailure, CallTimes, Collision, Minicomponent, Registry, Tier};
 pub use run::{AnnouncedEvent, FinishError, Finished, ImmediateResult, Notification, Run, RunBuilder, TriggerError};

@@ -5,6 +5,7 @@
 //! application's affair.
 
 mod count;
+mod minutes;
 
 use std::time::Duration;
 
@@ -12,11 +13,15 @@ use serde::Serialize;
 use switchboard_plugin_api::{ErrorKind, PluginError};
 
 use self::count::{Distribution, Family};
+pub use self::minutes::MinuteOfAttempts;
+use self::minutes::Minutes;
 use crate::core::Core;
 use crate::deferred::{BreakerState, Ending};
 use crate::health::PATIENCE;
 use crate::store::{AttemptResult, StoreError, TaskCounts, TaskFilter, TaskState, Timestamp};
 
+/// Outcome of an attempt that has succeeded.
+const OK: &str = "ok";
 /// Keys that are named, those with the most attempts in flight.
 const BUSIEST: usize = 10;
 
@@ -40,6 +45,7 @@ pub(crate) struct Metrics {
     bytes: Family<1>,
     /// By `accepted` and `known`.
     events: Family<1>,
+    minutes: Minutes,
 }
 
 impl Default for Metrics {
@@ -53,6 +59,7 @@ impl Default for Metrics {
             panics: Family::default(),
             bytes: Family::default(),
             events: Family::default(),
+            minutes: Minutes::default(),
         }
     }
 }
@@ -72,6 +79,7 @@ impl Metrics {
     pub(crate) fn attempted(&self, attempt: &Attempted<'_>) {
         let Attempted { plugin, mode, written, ending, started_at, accepted_at } = attempt;
         self.attempts.add([plugin, mode, &written.outcome], 1);
+        self.minutes.ended(written.ended_at, written.outcome != OK);
         self.attempt_seconds.add(between(*started_at, written.ended_at));
         if let Some(accepted_at) = accepted_at {
             let lag = between(*accepted_at, *started_at);
@@ -83,6 +91,10 @@ impl Metrics {
         if let Ending::Dead { .. } = ending {
             self.dead.add([&written.outcome], 1);
         }
+    }
+
+    pub(crate) fn minutes(&self, now: Timestamp) -> Vec<MinuteOfAttempts> {
+        self.minutes.until(now)
     }
 
     pub(crate) fn failed(&self, plugin: &str, error: &PluginError) {

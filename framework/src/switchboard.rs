@@ -30,7 +30,7 @@ use crate::health::{self, Health};
 use crate::keys::{self, Keys, SealingError};
 use crate::language::{LanguageError, Languages, SetTextError};
 use crate::live::{self, Live};
-use crate::metrics::{self, Metrics, MetricsReport};
+use crate::metrics::{self, Metrics, MetricsReport, MinuteOfAttempts};
 use crate::outbox::{Outbox, Relay};
 use crate::payload_files::PayloadFiles;
 use crate::plugins::{Folder, LoadReport, Plugins};
@@ -490,6 +490,13 @@ impl Switchboard {
     /// ```
     pub fn metrics(&self) -> Result<MetricsReport, StoreError> {
         metrics::report(&self.core)
+    }
+
+    /// Returns how many attempts have ended in this host in each of the last 60 minutes, the minute that goes on last. Those
+    /// before its start have none. Nothing is read from the store.
+    #[must_use]
+    pub fn attempts_by_minute(&self) -> Vec<MinuteOfAttempts> {
+        self.core.metrics.minutes(self.now())
     }
 
     /// Returns the bulk operations on tasks.

@@ -1,11 +1,14 @@
-//! Every change that is made over the HTTP API leaves one entry in the audit log, and nothing else does. The command line is
+//! Every change that is made over the HTTP API or on the pages leaves one entry in the audit log, and nothing else does. The command line is
 //! looked at in the same way in `every_command`.
 
 use std::collections::BTreeSet;
 use std::fs;
 
+use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::{Value, json};
-use switchboard_tests::{Answered, Client, Receiver, Serving, Site, library, wait_until};
+use switchboard_tests::{Answered, Client, Receiver, Serving, Site, library, nobody, wait_until};
+
+use crate::pages::Started;
 
 /// Reads the entries that have come since the last look.
 pub(crate) struct Audit(i64);
@@ -17,11 +20,23 @@ impl Audit {
         audit
     }
 
+    /// Reads them out of the file itself: a process for each look would be most of the time of these tests.
     pub(crate) fn new_entries(&mut self, site: &Site) -> Vec<Value> {
-        let all = site.json(&["audit", "--limit", "1000"]);
-        let new = all.as_array().unwrap().iter().filter(|entry| entry["id"].as_i64().unwrap() > self.0);
-        let new: Vec<Value> = new.cloned().collect();
-        self.0 = all[0]["id"].as_i64().unwrap_or_default();
+        let file = site.path().join("server.db");
+        if !file.exists() {
+            return Vec::new();
+        }
+        let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let select = "SELECT id, who, via, action, object, detail FROM audit WHERE id > ? ORDER BY id DESC";
+        let mut rows = database.prepare(select).unwrap();
+        let entry = |row: &Row<'_>| {
+            let text = |index| row.get::<_, String>(index);
+            let (who, via, action, object, detail) = (text(1)?, text(2)?, text(3)?, text(4)?, text(5)?);
+            let id: i64 = row.get(0)?;
+            Ok(json!({ "id": id, "who": who, "via": via, "action": action, "object": object, "detail": detail }))
+        };
+        let new: Vec<Value> = rows.query_map([self.0], entry).unwrap().map(Result::unwrap).collect();
+        self.0 = new.first().map_or(self.0, |newest| newest["id"].as_i64().unwrap());
         new
     }
 
@@ -147,12 +162,17 @@ fn call(client: &Client, method: &str, path: &str, body: &Value) -> Answered {
     client.call(method, path, (method != "DELETE").then_some(body))
 }
 
-fn started() -> (Site, Serving, Client) {
+fn furnished() -> Site {
     let site = Site::with(&["hello", "webhook_none", "webhook_signed", "fixture_dependent"]);
     site.settings(
         "[egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nmode = \"development\"\n[http]\nplugin_upload = true\n\
          [plugins.dependent]\ntoken = \"x\"\n",
     );
+    site
+}
+
+fn started() -> (Site, Serving, Client) {
+    let site = furnished();
     let serving = site.serve();
     let client = Client::with_token(&site, &serving.address, "administrator", None);
     (site, serving, client)
@@ -215,6 +235,110 @@ fn pattern_of(document: &Value, method: &str, path: &str) -> String {
     found.first().unwrap_or_else(|| panic!("{method} {path} is in no document")).to_string()
 }
 
+/// A form for each route of the pages that may change something, the status of its answer, and the action that the log names
+/// then; none when nothing is changed.
+const FORMS: &[(&str, &str, u16, &str)] = &[
+    ("/sign-in", "name=ada&password=correct+horse+battery", 303, "session.start"),
+    ("/account/language", "language=de-DE", 303, "user.language"),
+    ("/account/language", "language=%3C", 422, ""),
+    ("/webhooks/new", "method=signed", 200, ""),
+    ("/webhooks", "url=RECEIVER&method=signed&owner=0&set.signed_secret=SECRET", 303, "webhook.add"),
+    ("/webhooks", "url=gopher%3A%2F%2F&method=signed&owner=0", 422, ""),
+    ("/webhooks/1/edit", "method=none", 200, ""),
+    ("/webhooks/1", "url=RECEIVER&method=signed&owner=0&name=Mirror", 303, "webhook.change"),
+    ("/webhooks/1", "url=gopher%3A%2F%2F&method=signed&owner=0", 422, ""),
+    ("/webhooks/1/rotate", "", 200, "webhook.rotate"),
+    ("/webhooks/1/disable", "", 303, "webhook.disable"),
+    ("/webhooks/1/enable", "", 303, "webhook.enable"),
+    ("/webhooks/1/test", "", 303, "webhook.test"),
+    ("/deliveries/{delivery}/replay", "", 303, "delivery.replay"),
+    ("/tasks/{done}/replay", "", 303, "task.replay"),
+    ("/tasks/{done}/cancel", "", 422, ""),
+    ("/tasks/{done}/retry", "", 303, "task.retry"),
+    ("/tasks/{later}/cancel", "", 303, "task.cancel"),
+    ("/tasks/bulk", "action=cancel&number=06000&state=waiting&expected=4711", 422, ""),
+    ("/tasks/bulk", "action=cancel&number=06000&state=waiting&expected=2", 303, "bulk.cancel"),
+    ("/triggers/06000/hello", "payload=%7B%7D", 200, "trigger.call"),
+    ("/triggers/06000/hello", "payload=no", 200, ""),
+    ("/languages/hello/de-DE/greeting", "text=Moin", 303, "text.override"),
+    ("/languages/hello/de-DE/greeting", "text=%7B", 422, ""),
+    ("/languages/hello/de-DE/greeting/remove", "", 303, "text.remove"),
+    ("/plugins/rescan", "", 303, "plugin.rescan"),
+    ("/plugins/dependent/settings", "set.token=geheim", 303, "plugin.set"),
+    ("/plugins/dependent/settings", "set.limit=many", 422, ""),
+    ("/plugins/webhook_none/resume", "", 303, "plugin.resume"),
+    ("/plugins/webhook_none/disable", "", 303, "plugin.disable"),
+    ("/plugins/webhook_none/enable", "", 303, "plugin.enable"),
+    ("/plugins/webhook_none/remove", "", 303, "plugin.remove"),
+    ("/plugins/nobody/remove", "", 404, ""),
+    ("/settings/mode", "mode=production", 303, "settings.mode"),
+    ("/settings/mode", "mode=loud", 422, ""),
+    ("/people/users", "name=bob&password=geheim,+und+lang&role=operator", 303, "user.add"),
+    ("/people/users", "name=bob&password=geheim&role=operator", 422, ""),
+    ("/people/users/bob/remove", "", 303, "user.remove"),
+    ("/people/tokens", "name=ci&role=operator", 200, "token.create"),
+    ("/people/tokens/1/revoke", "", 303, "token.revoke"),
+    ("/people/tokens/1/revoke", "", 404, ""),
+    ("/webhooks/1/remove", "", 303, "webhook.remove"),
+    ("/account/password", "old=wrong&new=another+long+password", 422, ""),
+    ("/account/password", "old=correct+horse+battery&new=another+long+password", 303, "user.password"),
+    ("/sign-in", "name=ada&password=another+long+password", 303, "session.start"),
+    ("/sign-out", "", 303, "session.end"),
+];
+
+#[test]
+fn every_route_of_the_pages_that_changes_something_leaves_one_entry() {
+    const ROUTES: &str = include_str!("../../framework/server/src/web/routes.rs");
+    let receiver = Receiver::friendly();
+    let site = furnished();
+    let started = Started::on(&site);
+    let defer = |more: &[&str]| {
+        site.json(&[&["task", "defer", "06000", "hello"], more].concat())["id"].as_i64().unwrap().to_string()
+    };
+    let (done, later) = (defer(&[]), defer(&["--after", "1h"]));
+    let _ = [defer(&["--after", "1h"]), defer(&["--after", "1h"])];
+    let _ = site.wait_for_task(done.parse().unwrap(), "done");
+    let client = Client::at(&started.address);
+    let mut audit = Audit::of(&site);
+    let setup = started.setup.as_deref().unwrap().split("token=").nth(1).unwrap();
+    let setup = format!("token={setup}&name=ada&password=correct+horse+battery");
+    let own = ("sec-fetch-site", "same-origin");
+    client.send("POST", "/setup", &[own], setup.as_bytes()).is(303);
+    audit.check(&site, "/setup", "page", "user.add");
+    let (mut cookie, mut tried) = (String::new(), BTreeSet::from(["/setup".to_owned()]));
+    for (pattern, form, status, action) in FORMS {
+        let mut delivery = Value::Null;
+        if pattern.starts_with("/deliveries/") {
+            wait_until("the test event is delivered", || {
+                delivery = site.json(&["delivery", "list", "--webhook", "1"])[0].clone();
+                delivery["outcome"] == "ok"
+            });
+        }
+        let path = pattern.replace("{done}", &done).replace("{later}", &later);
+        let path = path.replace("{delivery}", &delivery["id"].to_string());
+        let url = receiver.url("hook").replace(':', "%3A").replace('/', "%2F");
+        let form = form.replace("RECEIVER", &url).replace("SECRET", SECRET);
+        let answer = client.send("POST", &path, &[own, ("cookie", &cookie)], form.as_bytes());
+        assert_eq!(answer.status, *status, "{path} {form}: {answer:?}");
+        audit.check(&site, &format!("{path} {form}"), "page", action);
+        if answer.header("set-cookie").contains("switchboard=") {
+            cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+        }
+        tried.insert(path);
+    }
+    let changing = ROUTES.lines().filter_map(|line| line.trim_start().strip_prefix("change(\"")?.split_once('"'));
+    let changing: Vec<&str> = changing.map(|(route, _)| route).collect();
+    assert!(changing.len() > 30, "{changing:?}");
+    for route in changing {
+        let (parts, fits): (Vec<_>, _) =
+            (route.split('/').collect(), |(part, word): (&&str, &str)| *part == word || part.starts_with('{'));
+        let is_tried = tried
+            .iter()
+            .any(|path| path.split('/').count() == parts.len() && parts.iter().zip(path.split('/')).all(fits));
+        assert!(is_tried, "{route} may change something, and has no row in this test");
+    }
+}
+
 #[test]
 fn whoever_signs_in_or_fails_to_is_in_the_log_under_the_name_that_was_given() {
     let site = Site::new();
@@ -270,4 +394,32 @@ fn an_import_is_in_the_log_of_the_folder_into_which_it_was_made() {
     let mut audit = Audit::of(&into);
     let _ = into.run(&["store", "import", export.to_str().unwrap()]).ok();
     audit.check(&into, "store import", "cli", "store.import");
+}
+
+#[test]
+fn the_page_of_a_plugin_says_what_happened_to_it_and_who_changed_it() {
+    let (site, serving, client) = started();
+    client.post("/plugins/webhook_none/disable", &json!({})).is(200);
+    let page = |client: &Client| client.send("GET", "/plugins/webhook_none", &[], b"").is(200).body;
+    let shown = page(&client);
+    for text in ["plugin active", "plugin=webhook_none version=", "plugin.disable by token:administrator-all"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
+    // Who changed what is for administrators.
+    let reader = Client::with_token(&site, &serving.address, "read-only", None);
+    let read = page(&reader);
+    assert!(read.contains("plugin active") && !read.contains("plugin.disable by"), "{read}");
+}
+
+#[test]
+fn the_overview_counts_the_attempts_of_the_last_hour() {
+    let receiver = Receiver::friendly();
+    let (site, _serving, client) = started();
+    let overview = || client.send("GET", "/", &[], b"").is(200).body;
+    assert!(overview().contains("No attempts in the last hour."), "{}", overview());
+    site.add_webhook(0, &receiver.url("hook"), "none", &[]);
+    site.add_webhook(0, &nobody("hook"), "none", &[]);
+    let _ = site.run(&["emit", "booking_added", "--owner", "0"]).ok();
+    wait_until("both have been tried", || overview().contains("2 attempts in the last hour, 1 of them failed"));
+    assert!(overview().contains("<polyline class=\"all\" points=\"0.0,41.0 "), "{}", overview());
 }

@@ -15,14 +15,14 @@ use switchboard_tests::{Browser, Site};
 const PASSWORD: &str = "correct horse battery";
 
 /// A running `serve` with what it printed at its start.
-struct Started {
+pub(crate) struct Started {
     child: Child,
-    address: String,
-    setup: Option<String>,
+    pub(crate) address: String,
+    pub(crate) setup: Option<String>,
 }
 
 impl Started {
-    fn on(site: &Site) -> Self {
+    pub(crate) fn on(site: &Site) -> Self {
         let mut command = site.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);

@@ -78,7 +78,8 @@ fn tell(
         let (file, plugin) = (report.file.display().to_string(), report.id.as_deref().unwrap_or("-"));
         match (&report.reason, report.state) {
             (Some(reason), PluginState::Refused) => {
-                log::error!(logger: log, target: CHANNEL, file = file, reason = reason; "plugin refused");
+                log::error!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;
+                    "plugin refused");
             }
             (Some(reason), PluginState::Waiting) => {
                 log::warn!(logger: log, target: CHANNEL, file = file, plugin = plugin, reason = reason;

@@ -148,9 +148,24 @@ fn errors_of_plugins_and_what_users_type_are_texts() {
     if !has_browser() {
         return;
     }
-    let site = Site::with(&["hello"]);
+    let site = Site::with(&["hello", "fixture_probe"]);
+    let reason = format!("probe_permanent_reason={SCRIPT}");
+    site.add_webhook(0, "https://example.com/", "probe_permanent", &["--set", &reason]);
     let started = Started::on(&site);
+    let _ = site.run(&["emit", "booking_added", "--owner", "0", "--wait"]);
     let browser = signed_in(&site, &started, "ada", &["--role", "administrator"], "en-GB");
+    for path in ["/tasks/1", "/deliveries/1", "/webhooks/1", "/triggers", "/plugins/probe"] {
+        check_text(&browser, path, SCRIPT);
+    }
+    // Quotation marks have a mark of their own in a line of a log.
+    check_text(&browser, "/logs", SCRIPT.split('"').next().unwrap());
+    browser.go("/triggers/06000/wait_for_file");
+    let payload = json!({ "started": format!("/nowhere/{SCRIPT}"), "path": "/" }).to_string();
+    browser.fill("#payload", &payload);
+    browser.press("Call 06000 wait_for_file");
+    browser.wait_for("it failed");
+    browser.wait_for(SCRIPT);
+    check_nothing_is_made_of_it(&browser, "an error of a plugin");
     browser.go("/triggers/06000/hello");
     browser.fill("#payload", SCRIPT);
     browser.press("Call 06000 hello");

@@ -13,6 +13,7 @@ pub(super) mod problem;
 pub(super) mod settings;
 pub(super) mod setup;
 pub(super) mod sign_in;
+mod sparkline;
 pub(super) mod tasks;
 pub(super) mod triggers;
 pub(super) mod webhooks;

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::routes::{Act, ROUTES};
 use super::*;
-use crate::accounts::{NewToken, NewUser, Role};
+use crate::accounts::{NewToken, NewUser, Role, User};
 
 /// Who may do what: a column each for administrator, operator, read-only, operator of an owner, read-only of an owner, and
 /// nobody. `x` may.
@@ -132,6 +132,11 @@ impl Site {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
+    fn user(&self, name: &str, role: Role, owner: Option<i64>) -> User {
+        let new = NewUser { name: name.into(), password: "correct horse battery".into(), role, owner };
+        self.app.accounts.add_user(&new).unwrap()
+    }
+
     fn token(&self, role: Role, owner: Option<i64>) -> String {
         let new = NewToken { name: "test".into(), role, owner, lifetime: None, created_by: "test".into() };
         self.app.accounts.add_token(&new).unwrap().1.reveal().to_owned()
@@ -141,15 +146,18 @@ impl Site {
 #[test]
 fn every_route_lets_in_exactly_those_roles_that_the_table_names() {
     let site = Site::new();
-    let headers: Vec<Option<String>> =
+    let tokens: Vec<Option<String>> =
         ROLES.iter().map(|role| role.map(|(role, owner)| format!("Bearer {}", site.token(role, owner)))).collect();
+    let add = |(name, role): (usize, &Option<(Role, Option<i64>)>)| {
+        role.map(|(role, owner)| site.user(&format!("user{name}"), role, owner))
+    };
+    let users: Vec<Option<User>> = ROLES.iter().enumerate().map(add).collect();
     let mut table = String::from("\n");
     for route in ROUTES {
         let method = if matches!(route.act, Act::Show(_)) { "GET" } else { "POST" };
         let path = route.path.replace("{number}", "06000").replace("{id}", "999").replace(['{', '}'], "");
-        let may = headers.iter().map(|header| {
-            let mut headers = vec![("sec-fetch-site", "same-origin")];
-            headers.extend(header.iter().map(|token| ("authorization", token.as_str())));
+        let may = |header: Option<(&str, &str)>| {
+            let headers: Vec<_> = [("sec-fetch-site", "same-origin")].into_iter().chain(header).collect();
             let answer = site.ask(method, &path, &headers, "");
             let refused = match answer.status().as_u16() {
                 401 => true,
@@ -162,15 +170,18 @@ fn every_route_lets_in_exactly_those_roles_that_the_table_names() {
                 }
             };
             if refused { "-" } else { "x" }
-        });
-        let may: Vec<_> = may.collect();
-        // A token has no session to end and no account: it is let in, and told so.
-        let may = if path.starts_with("/account") || path == "/sign-out" {
-            vec!["x", "x", "x", "x", "x", may[5]]
-        } else {
-            may
         };
-        table.push_str(&format!("{method:<4} {:<33} {}\n", route.path, may.join(" ")));
+        // Each with a session of its own: one of them ends it.
+        let session = |user: &User| format!("switchboard={}", site.app.accounts.start_session(user).unwrap().reveal());
+        let sessions: Vec<Option<String>> = users.iter().map(|user| user.as_ref().map(session)).collect();
+        let of_users: Vec<_> = sessions.iter().map(|one| may(one.as_deref().map(|one| ("cookie", one)))).collect();
+        table.push_str(&format!("{method:<4} {:<33} {}\n", route.path, of_users.join(" ")));
+        let of_tokens: Vec<_> =
+            tokens.iter().map(|one| may(one.as_deref().map(|one| ("authorization", one)))).collect();
+        // A token has no account, and no session to end: it is let in, and told so.
+        if !path.starts_with("/account") && path != "/sign-out" {
+            assert_eq!(of_tokens, of_users, "{method} {path}");
+        }
     }
     assert_eq!(table, TABLE, "the routes and this table differ");
 }
@@ -349,4 +360,22 @@ fn whoever_does_not_read_an_answer_gives_up_its_place() {
     });
     drop(unread);
     stream::stream(&site.app, "text/plain", endless).unwrap();
+}
+
+#[test]
+fn the_page_of_settings_shows_each_with_its_origin_and_no_password() {
+    let site = Site::new();
+    let file = "[log]\nmode = \"development\"\n[egress]\nproxy = \"http://ada:geheim@127.0.0.1:9/\"\n\
+                [plugins.hello]\ntoken = \"geheim\"\n# geheim\n";
+    std::fs::write(site.app.host.data().join("switchboard.toml"), file).unwrap();
+    let page = |role| {
+        let token = format!("Bearer {}", site.token(role, None));
+        site.text(site.ask("GET", "/settings", &[("authorization", &token)], ""))
+    };
+    let shown = page(Role::Administrator);
+    for text in ["log.mode", "line 2", "egress.proxy", "plugins.hello", "egress.allow"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
+    assert!(!shown.contains("geheim"), "{shown}");
+    assert!(!page(Role::Operator).contains("egress.proxy"));
 }

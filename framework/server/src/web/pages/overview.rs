@@ -7,6 +7,7 @@ use switchboard::{Check, PluginState};
 
 use super::answer::{self, Problem};
 use super::show::{State, counted, number};
+use super::sparkline::Sparkline;
 use super::webhooks::{self, Delivery};
 use super::{Cx, Page};
 
@@ -21,6 +22,7 @@ struct Overview {
     health: Vec<Part>,
     attention: Vec<Attention>,
     tiles: Vec<Tile>,
+    throughput: Option<Sparkline>,
     deliveries: Option<Vec<Delivery>>,
 }
 
@@ -61,16 +63,18 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
     }
     let enabled = webhooks.iter().filter(|webhook| webhook.enabled).count();
     let mut tiles = vec![Tile { number: number(enabled as u64), label: "webhooks enabled", path: "/webhooks" }];
-    let (mut deliveries, mut health) = (None, Vec::new());
+    let (mut deliveries, mut throughput, mut health) = (None, None, Vec::new());
     if owner.is_none() {
         health = parts(cx);
+        throughput = Some(Sparkline::of(&cx.host().attempts_by_minute()));
         attention.splice(0..0, of_plugins(cx));
         tiles.extend(of_site(cx, &mut attention)?);
         let filter = TaskFilter { newest_first: true, limit: NEWEST, ..TaskFilter::default() };
         deliveries = Some(webhooks::deliveries(cx, &filter)?);
     }
     let folder = cx.host().data().display().to_string();
-    answer::html(&Overview { page: Page::new(cx, "Overview")?, folder, health, attention, tiles, deliveries })
+    let page = Page::new(cx, "Overview")?;
+    answer::html(&Overview { page, folder, health, attention, tiles, throughput, deliveries })
 }
 
 fn parts(cx: &Cx) -> Vec<Part> {

@@ -3,14 +3,21 @@
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
+use log::Level;
+use switchboard::channel_log::{LogRecord, Search};
+use switchboard::store::Timestamp;
 use switchboard::{DetailSetting, FieldFormat, Minicomponent, PluginDetail, PluginReport, PluginState, Registry};
 
 use super::answer::{self, Change, Posted, Problem};
 use super::field::{Field, Kind, kind};
-use super::show::{State, counted, number};
+use super::show::{State, Time, counted, number};
 use super::triggers::Row as Handler;
 use super::{Ask, Cx, Page};
+use crate::accounts::{AuditEntry, AuditFilter};
 use crate::web::access::Access;
+
+/// How much of what happened to a plugin is shown, the newest.
+const NEWEST: u32 = 30;
 
 #[derive(Template)]
 #[template(path = "plugins.html")]
@@ -58,6 +65,61 @@ struct Detail {
     wrong: Option<String>,
     config: String,
     handlers: Vec<Handler>,
+    timeline: Vec<Happening>,
+}
+
+/// Something that happened to a plugin.
+struct Happening {
+    at: Time,
+    state: State,
+    text: String,
+}
+
+impl From<LogRecord> for Happening {
+    fn from(record: LogRecord) -> Self {
+        let state = match record.level {
+            Level::Error => State::bad("error"),
+            Level::Warn => State::waits("warning"),
+            _ => State::off("note"),
+        };
+        let at = record.time.parse::<Timestamp>().unwrap_or_default();
+        Self { at: at.into(), state, text: record.message }
+    }
+}
+
+impl From<AuditEntry> for Happening {
+    fn from(entry: AuditEntry) -> Self {
+        let text = format!("{} by {} {}", entry.action, entry.who, entry.detail);
+        Self { at: entry.at.into(), state: State::off("change"), text: text.trim_end().to_owned() }
+    }
+}
+
+/// Returns what happened to a plugin, the newest first: what the host has written down about it, and for administrators
+/// also who changed it.
+fn timeline(cx: &Cx, id: &str) -> Result<Vec<Happening>, Problem> {
+    let pair = format!("plugin={id}");
+    let search = Search {
+        channel: Some("Plugins".into()),
+        text: Some(pair.clone()),
+        level: Some(Level::Info),
+        limit: NEWEST as usize,
+        newest_first: true,
+        ..Search::default()
+    };
+    // Without a log, or with one that cannot be read, there is nothing to show; the page of the logs says why.
+    let records = cx.host().logs().search(&search).unwrap_or_default().into_iter();
+    // Not those of a plugin whose id begins with this one.
+    let records = records.filter(|record| record.message.split(' ').any(|word| word == pair));
+    let mut happened: Vec<Happening> = records.map(Happening::from).collect();
+    if Access::Administrate.lets(cx.who.as_ref()) {
+        let object = format!("plugin {id}");
+        let filter = AuditFilter { text: Some(object.clone()), limit: NEWEST, ..AuditFilter::default() };
+        let entries = cx.app.accounts.audited(&filter)?.into_iter().filter(|entry| entry.object == object);
+        happened.extend(entries.map(Happening::from));
+    }
+    happened.sort_by(|one, other| other.at.iso.cmp(&one.at.iso));
+    happened.truncate(NEWEST as usize);
+    Ok(happened)
 }
 
 fn handlers_of<'r>(registry: &'r Registry, plugin: &str) -> impl Iterator<Item = &'r Minicomponent> {
@@ -161,6 +223,7 @@ fn page_of(cx: &Cx, status: StatusCode, wrong: Option<String>) -> Result<Respons
         wrong,
         config: cx.host().data().join(switchboard::config::FILE_NAME).display().to_string(),
         handlers: handlers_of(&registry, &id).map(Handler::of).collect(),
+        timeline: timeline(cx, &id)?,
         id,
     };
     answer::html_with(status, &shown)

@@ -2,11 +2,12 @@
 
 use askama::Template;
 use axum::response::Response;
-use switchboard::config::{Config, ConfigError, Edit, FILE_NAME, Mode};
+use switchboard::config::{Config, ConfigError, ConfigValue, Edit, FILE_NAME, Mode, Origin};
 use switchboard::error::Chain;
 
 use super::answer::{self, Change, Posted, Problem};
 use super::{Cx, Page};
+use crate::control;
 use crate::web::access::Access;
 
 #[derive(Template)]
@@ -16,25 +17,48 @@ struct Settings {
     development: bool,
     may_change: bool,
     file: String,
-    text: String,
+    /// Settings with a value of their own, and all others.
+    set: Vec<Setting>,
+    usual: Vec<Setting>,
     problem: Option<String>,
 }
 
-/// Shows the mode and the file.
+struct Setting {
+    name: String,
+    value: String,
+    from: String,
+}
+
+impl From<ConfigValue> for Setting {
+    fn from(one: ConfigValue) -> Self {
+        let from = match one.origin {
+            Origin::File { line } => format!("line {line}"),
+            Origin::Environment { variable } => variable,
+            _ => "default".to_owned(),
+        };
+        let value = if one.value.is_null() { "–".to_owned() } else { one.value.to_string() };
+        Self { name: one.key, value, from }
+    }
+}
+
+/// Shows the mode and every setting. What may be a password is masked, as on the command line.
 pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
     let config = Config::load(cx.host().data());
     let development =
         config.as_ref().map_or(cx.host().config().log.mode, |config| config.log.mode) == Mode::Development;
     let file = cx.host().data().join(FILE_NAME);
     let may_change = Access::Administrate.lets(cx.who.as_ref());
-    // The file may hold passwords of plugins and of the store: only whoever may change it sees it.
-    let text = if may_change { std::fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
+    // How the host is set up is for whoever may change it.
+    let values = if may_change { Config::origins(cx.host().data(), control::variables()) } else { Ok(Vec::new()) };
+    let (usual, set): (Vec<_>, Vec<_>) =
+        values.unwrap_or_default().into_iter().partition(|one| matches!(one.origin, Origin::Default));
     answer::html(&Settings {
         page: Page::new(cx, "Settings")?,
         development,
         may_change,
         file: file.display().to_string(),
-        text,
+        set: set.into_iter().map(Setting::from).collect(),
+        usual: usual.into_iter().map(Setting::from).collect(),
         problem: config.err().map(|error| Chain(&error).to_string()),
     })
 }
