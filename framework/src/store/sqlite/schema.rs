@@ -300,9 +300,20 @@ fn unusable(path: &Path, error: SetUpError) -> StoreOpenError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreOpenError::Damaged { path, found: error.to_string() }
             }
+            _ if is_without_room(&error) => {
+                let source = format!(
+                    "the disk is full, and has no room for the file beside it that all processes share: {error}"
+                );
+                StoreOpenError::Database { path, source: source.into() }
+            }
             _ => StoreOpenError::Database { path, source: error.into() },
         },
     }
+}
+
+/// SQLite has no words of its own for this.
+fn is_without_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 enum SetUpError {
