@@ -256,8 +256,14 @@ const FORMS: &[(&str, &str, u16, &str)] = &[
     ("/tasks/{done}/cancel", "", 422, ""),
     ("/tasks/{done}/retry", "", 303, "task.retry"),
     ("/tasks/{later}/cancel", "", 303, "task.cancel"),
-    ("/tasks/bulk", "action=cancel&number=06000&state=waiting&expected=4711", 422, ""),
-    ("/tasks/bulk", "action=cancel&number=06000&state=waiting&expected=2", 303, "bulk.cancel"),
+    ("/tasks/bulk", "action=cancel&key=few&state=waiting&expected=4711", 422, ""),
+    ("/tasks/bulk", "action=cancel&key=few&state=waiting&expected=2", 303, "bulk.cancel"),
+    ("/operations/1/resume", "", 303, "bulk.resume"),
+    ("/operations/1/pause", "", 303, "bulk.pause"),
+    ("/operations/1/stop", "", 303, "bulk.stop"),
+    ("/operations/1/stop", "", 422, ""),
+    ("/webhooks/1/recover", "since=2026-01-01T00:00", 303, "delivery.recover"),
+    ("/webhooks/1/recover", "since=yesterday", 422, ""),
     ("/triggers/06000/hello", "payload=%7B%7D", 200, "trigger.call"),
     ("/triggers/06000/hello", "payload=no", 200, ""),
     ("/languages/hello/de-DE/greeting", "text=Moin", 303, "text.override"),
@@ -295,8 +301,13 @@ fn every_route_of_the_pages_that_changes_something_leaves_one_entry() {
     let defer = |more: &[&str]| {
         site.json(&[&["task", "defer", "06000", "hello"], more].concat())["id"].as_i64().unwrap().to_string()
     };
-    let (done, later) = (defer(&[]), defer(&["--after", "1h"]));
-    let _ = [defer(&["--after", "1h"]), defer(&["--after", "1h"])];
+    let later = |key: &str| defer(&["--after", "1h", "--key", key]);
+    let done = defer(&[]);
+    let [cancelled, ..] = ["few"; 3].map(later);
+    // An operation that has not ended when its turn comes.
+    (0..20).for_each(|_| drop(later("many")));
+    let _ = site.run(&["task", "bulk", "cancel", "--key", "many", "--per-second", "1", "--yes"]).ok();
+    let _ = site.run(&["task", "bulk", "pause", "1"]).ok();
     let _ = site.wait_for_task(done.parse().unwrap(), "done");
     let client = Client::at(&started.address);
     let mut audit = Audit::of(&site);
@@ -314,7 +325,7 @@ fn every_route_of_the_pages_that_changes_something_leaves_one_entry() {
                 delivery["outcome"] == "ok"
             });
         }
-        let path = pattern.replace("{done}", &done).replace("{later}", &later);
+        let path = pattern.replace("{done}", &done).replace("{later}", &cancelled);
         let path = path.replace("{delivery}", &delivery["id"].to_string());
         let url = receiver.url("hook").replace(':', "%3A").replace('/', "%2F");
         let form = form.replace("RECEIVER", &url).replace("SECRET", SECRET);

@@ -249,6 +249,16 @@ fn an_owner_sees_and_stops_the_recoveries_of_its_own_webhooks_and_gets_nobody_el
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &mine));
     client.get(&format!("/bulk-operations/{others}")).is_problem(404, "not_found");
     client.post(&format!("/bulk-operations/{others}/stop"), &json!({})).is_problem(404, "not_found");
+    // The same on the pages.
+    let page = |method: &str, path: &str| client.send(method, path, &[], b"");
+    let shown = page("GET", &format!("/webhooks/{own}")).is(200).body;
+    assert!(shown.contains("Bulk operations, the newest first") && shown.contains("token:operator-62"), "{shown}");
+    page("GET", &format!("/operations/{others}/stop")).is(404);
+    page("POST", &format!("/operations/{others}/stop")).is(404);
+    page("GET", "/operations").is(403);
+    let asked = page("GET", &format!("/webhooks/{former}/recover?since=2026-01-01T00:00")).is(422).body;
+    assert!(asked.contains("no delivery to webhook 2 was given up"), "{asked}");
+    page("GET", &format!("/webhooks/{other}/recover?since=2026-01-01T00:00")).is(404);
     let stopped = client.post(&format!("{path}/stop"), &json!({}));
     // It is over one task and may have ended by itself.
     assert!(stopped.status == 200 || stopped.json()["code"] == "ended", "{stopped:?}");

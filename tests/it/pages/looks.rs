@@ -7,7 +7,7 @@ use switchboard_tests::{Answer, Browser, Receiver, Site, has_browser};
 use super::{Started, signed_in};
 
 /// The pages that are looked at, with the route of each and the name of its picture.
-const PAGES: [(&str, &str, &str); 37] = [
+const PAGES: [(&str, &str, &str); 40] = [
     ("/", "/", "overview"),
     ("/account", "/account", "account"),
     ("/audit", "/audit", "audit"),
@@ -20,6 +20,8 @@ const PAGES: [(&str, &str, &str); 37] = [
     ("/languages/{plugin}/{language}/{key}", "/languages/webhook_basic/de-DE/method", "text"),
     ("/languages/{plugin}/{language}/{key}/remove", "/languages/webhook_basic/de-DE/method/remove", "text-remove"),
     ("/logs", "/logs", "logs"),
+    ("/operations", "/operations", "operations"),
+    ("/operations/{id}/stop", "/operations/1/stop", "operation-stop"),
     ("/people", "/people", "people"),
     ("/people/tokens/{id}/revoke", "/people/tokens/1/revoke", "token-revoke"),
     ("/people/users/{name}/remove", "/people/users/ada/remove", "user-remove"),
@@ -41,6 +43,7 @@ const PAGES: [(&str, &str, &str); 37] = [
     ("/webhooks/{id}", "/webhooks/4", "webhook-of-options"),
     ("/webhooks/{id}/disable", "/webhooks/1/disable", "webhook-disable"),
     ("/webhooks/{id}/edit", "/webhooks/4/edit", "webhook-edit"),
+    ("/webhooks/{id}/recover", "/webhooks/2/recover?since=2026-01-01T00:00", "webhook-recover"),
     ("/webhooks/{id}/remove", "/webhooks/1/remove", "webhook-remove"),
     ("/webhooks/{id}/rotate", "/webhooks/4/rotate", "webhook-rotate"),
     ("/webhooks/{id}", "/webhooks/999", "problem"),
@@ -104,6 +107,13 @@ impl Furnished {
         for (task, state) in [(1, "done"), (2, "done"), (3, "waiting")] {
             let _ = site.wait_for_task(task, state);
         }
+        for _ in 0..3 {
+            let _ = site.run(&["task", "defer", "06000", "hello", "--after", "1h"]).ok();
+        }
+        let cancel =
+            ["task", "bulk", "cancel", "--number", "06000", "--state", "waiting", "--per-second", "1", "--yes"];
+        let _ = site.run(&cancel).ok();
+        let _ = site.run(&["task", "bulk", "pause", "1"]).ok();
         let _ = site.run(&["language", "override", "webhook_basic", "de-DE", "method", "Unser Empfang"]).ok();
         let _ = site.run(&["token", "create", "booking system", "--role", "operator"]).ok();
         let _ = site.run(&["trigger", "06000", "hello"]).ok();

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use switchboard::Switchboard;
+use switchboard::store::{Bulk, OwnerId};
+
 use crate::accounts::{Role, Session, Token};
 
 /// Whoever a request comes from.
@@ -14,6 +17,16 @@ pub(crate) struct Principal {
     pub(crate) owner: Option<i64>,
     /// The session, for a user; none for a token.
     pub(crate) session: Option<Session>,
+}
+
+impl Principal {
+    /// Whether it sees a bulk operation: one with an owner, those over tasks of the owner's events and of one of the owner's
+    /// webhooks alone.
+    pub(crate) fn sees_bulk(&self, host: &Switchboard, bulk: &Bulk) -> bool {
+        let Some(own) = self.owner.map(OwnerId) else { return true };
+        let is_own = |webhook| host.webhooks().get(webhook).is_ok_and(|webhook| webhook.owner == own);
+        bulk.filter.owner == Some(own) && bulk.filter.webhook.is_some_and(is_own)
+    }
 }
 
 impl From<Session> for Principal {

@@ -1,6 +1,7 @@
 //! The pages. Each module answers the routes of one subject.
 
 pub(super) mod account;
+pub(super) mod bulks;
 pub(super) mod deliveries;
 mod field;
 pub(super) mod health;

@@ -12,8 +12,8 @@ use super::access::Access::{self, Administrate, Anyone, Operate, Own, OwnChange,
 use super::answer::{self, Posted, Problem};
 use super::cx::Cx;
 use super::pages::{
-    account, deliveries, health, languages, logs, overview, people, plugins, problem, settings, setup, sign_in, tasks,
-    triggers, webhooks,
+    account, bulks, deliveries, health, languages, logs, overview, people, plugins, problem, settings, setup, sign_in,
+    tasks, triggers, webhooks,
 };
 use super::{App, api, assets, dispatch};
 
@@ -83,6 +83,8 @@ pub(crate) static ROUTES: &[Route] = &[
     change("/webhooks/{id}/disable", OwnChange, webhooks::disable),
     show("/webhooks/{id}/remove", OwnChange, webhooks::ask_to_remove),
     change("/webhooks/{id}/remove", OwnChange, webhooks::remove),
+    show("/webhooks/{id}/recover", OwnChange, webhooks::ask_to_recover),
+    change("/webhooks/{id}/recover", OwnChange, webhooks::recover),
     show("/deliveries", Own, deliveries::list),
     show("/deliveries/{id}", Own, deliveries::show),
     show("/deliveries/{id}/preview", Own, deliveries::preview),
@@ -97,6 +99,11 @@ pub(crate) static ROUTES: &[Route] = &[
     change("/tasks/{id}/cancel", Operate, tasks::cancel),
     show("/tasks/{id}/replay", Operate, tasks::ask_to_replay),
     change("/tasks/{id}/replay", Operate, tasks::replay),
+    show("/operations", Site, bulks::list),
+    change("/operations/{id}/pause", OwnChange, bulks::pause),
+    change("/operations/{id}/resume", OwnChange, bulks::resume),
+    show("/operations/{id}/stop", OwnChange, bulks::ask_to_stop),
+    change("/operations/{id}/stop", OwnChange, bulks::stop),
     show("/logs", Site, logs::list),
     show("/logs/follow", Site, logs::follow),
     show("/logs/files/{id}", Site, logs::download),

@@ -54,6 +54,8 @@ GET  /webhooks/{id}/disable            x x - x - -
 POST /webhooks/{id}/disable            x x - x - -
 GET  /webhooks/{id}/remove             x x - x - -
 POST /webhooks/{id}/remove             x x - x - -
+GET  /webhooks/{id}/recover            x x - x - -
+POST /webhooks/{id}/recover            x x - x - -
 GET  /deliveries                       x x x x x -
 GET  /deliveries/{id}                  x x x x x -
 GET  /deliveries/{id}/preview          x x x x x -
@@ -68,6 +70,11 @@ GET  /tasks/{id}/cancel                x x - - - -
 POST /tasks/{id}/cancel                x x - - - -
 GET  /tasks/{id}/replay                x x - - - -
 POST /tasks/{id}/replay                x x - - - -
+GET  /operations                       x x x - - -
+POST /operations/{id}/pause            x x - x - -
+POST /operations/{id}/resume           x x - x - -
+GET  /operations/{id}/stop             x x - x - -
+POST /operations/{id}/stop             x x - x - -
 GET  /logs                             x x x - - -
 GET  /logs/follow                      x x x - - -
 GET  /logs/files/{id}                  x x x - - -

@@ -16,7 +16,6 @@ use super::answer::{Answer, Failure};
 use super::caller::{Call, Caller, Operate, Own, OwnChange};
 use super::input::{Json, Numbered, Path};
 use super::tasks::{State, time};
-use super::webhooks;
 use crate::web::App;
 
 /// Tasks a second when nothing is said.
@@ -252,19 +251,10 @@ impl From<Stored> for Operation {
     }
 }
 
-/// Whether the caller may see an operation: one with an owner, those over tasks of the owner's events and webhooks alone.
-fn sees(call: &Call, bulk: &Stored) -> bool {
-    call.who.owner.is_none_or(|own| {
-        bulk.filter.owner == Some(OwnerId(own))
-            && bulk.filter.webhook.is_some()
-            && webhooks::sees(call, bulk.filter.webhook)
-    })
-}
-
 async fn list(caller: Caller<Own>) -> Result<Answer<Vec<Operation>>, Failure> {
     let listed = caller.run(|call| {
         let all = call.host().bulks().list()?.into_iter();
-        Ok(all.filter(|bulk| sees(call, bulk)).map(Operation::from).collect())
+        Ok(all.filter(|bulk| call.who.sees_bulk(call.host(), bulk)).map(Operation::from).collect())
     });
     listed.await.map(Answer)
 }
@@ -273,7 +263,7 @@ async fn list(caller: Caller<Own>) -> Result<Answer<Vec<Operation>>, Failure> {
 fn find(call: &Call, id: i64) -> Result<Operation, Failure> {
     let id = BulkId(id);
     let bulk = call.host().bulks().get(id)?;
-    if sees(call, &bulk) { Ok(bulk.into()) } else { Err(BulkError::Missing { id }.into()) }
+    if call.who.sees_bulk(call.host(), &bulk) { Ok(bulk.into()) } else { Err(BulkError::Missing { id }.into()) }
 }
 
 async fn show(caller: Caller<Own>, Path(Numbered { id }): Path<Numbered>) -> Result<Answer<Operation>, Failure> {

@@ -251,7 +251,7 @@ pub(crate) fn many(cx: &Cx) -> Result<Posted, Problem> {
         _ => "bulk.replay",
     };
     let message = format!("{action} of {} has begun.", counted(bulk.total, "task"));
-    let change = Change::new(name, counted(bulk.total, "task"), "/tasks");
+    let change = Change::new(name, counted(bulk.total, "task"), "/operations");
     Ok(change.detail(format!("bulk operation {}, {told}", bulk.id)).message(message).into())
 }
 

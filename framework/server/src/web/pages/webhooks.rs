@@ -2,6 +2,7 @@
 
 mod form;
 mod options;
+mod recover;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,10 +15,11 @@ use switchboard::{FieldFormat, KeyState, Method, ShownWebhook};
 
 use super::answer::{self, Change, Posted, Problem, told_of};
 use super::show::{State, Time, counted, number};
-use super::{Ask, Cx, Page};
+use super::{Ask, Cx, Page, bulks};
 use crate::web::access::Access;
 
 pub(crate) use form::{add, change, choose, choose_again, edit, new};
+pub(crate) use recover::{ask_to_recover, recover};
 
 /// How many of the newest deliveries of a webhook are shown.
 const NEWEST: u32 = 20;
@@ -63,6 +65,7 @@ struct Detail {
     created: Time,
     health: Vec<(&'static str, String)>,
     deliveries: Vec<Delivery>,
+    operations: Vec<bulks::Row>,
 }
 
 /// A delivery in a table.
@@ -234,6 +237,7 @@ pub(crate) fn show(cx: &Cx) -> Result<Response, Problem> {
         created: webhook.created_at.into(),
         health: facts(cx, &webhook, keys.get(&key_of(&webhook))),
         deliveries: deliveries(cx, &filter)?,
+        operations: bulks::rows(cx, Some(webhook.id))?,
         row,
     })
 }
