@@ -361,7 +361,7 @@ impl<'a> Tasks<'a> {
         let now = Timestamp(self.core.clock.now());
         self.core.store.set_key_policy(key.to_owned(), policy.clone(), now).wait().map_err(store)?;
         if let Some(deferred) = self.core.deferred.get() {
-            deferred.policy_changed(key.to_owned(), policy.clone());
+            deferred.policy_changed(key.to_owned());
         }
         let policy = policy.and_then(|policy| serde_json::to_string(&policy).ok()).unwrap_or_else(|| "none".into());
         log::info!(logger: self.core.log, target: CHANNEL, key, policy; "a key has another policy");

@@ -28,8 +28,8 @@ use crate::channel_log::ChannelLog;
 use crate::clock::Clock;
 use crate::runtime::AsyncRuntime;
 use crate::store::{
-    AcceptedTask, BulkStep, Change, Claimed, Ending, KeyPolicy, Lane, Lease, NewTask, Started, Store, StoreError,
-    TaskHead, TaskId, Timestamp,
+    AcceptedTask, BulkStep, Change, Claimed, Ending, Lane, Lease, NewTask, Started, Store, StoreError, TaskHead,
+    TaskId, Timestamp,
 };
 
 /// How the engine works.
@@ -119,8 +119,8 @@ enum Message {
     Changed(String),
     /// The store has ready tasks in these lanes that nobody holds.
     Spilled(Vec<Lane>),
-    /// A key has another policy.
-    Policy(String, Option<KeyPolicy>),
+    /// A key has another policy in the store.
+    Policy(String),
     /// Something with this key has ended that the scheduler did not start.
     Heard(String, Verdict),
     /// Somebody asks whether a key has to wait.
@@ -279,9 +279,9 @@ impl Deferred {
         self.send(Message::Changed(key));
     }
 
-    /// Goes by another policy of a key from now on.
-    pub(crate) fn policy_changed(&self, key: String, policy: Option<KeyPolicy>) {
-        self.send(Message::Policy(key, policy));
+    /// Goes by the policy of a key that is in the store now.
+    pub(crate) fn policy_changed(&self, key: String) {
+        self.send(Message::Policy(key));
     }
 
     /// Returns how the keys stand that have something in memory; nothing once the engine has stopped.

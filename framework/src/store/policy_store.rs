@@ -10,6 +10,12 @@ pub trait PolicyStore: Send + Sync + sealed::Sealed {
     ///
     /// When the store cannot be read.
     fn key_policies(&self) -> Result<Vec<(String, KeyPolicy)>, StoreError>;
+    /// Returns the policy of a key.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn key_policy(&self, key: &str) -> Result<Option<KeyPolicy>, StoreError>;
     /// Sets the policy of a key, or removes it.
     fn set_key_policy(&self, key: String, policy: Option<KeyPolicy>, now: Timestamp) -> Receipt<()>;
     /// Returns the keys with tasks that have not ended, in order.

@@ -242,7 +242,7 @@ impl<'a> Webhooks<'a> {
     pub fn add(&self, draft: WebhookDraft) -> Result<Webhook, WebhookError> {
         let new = self.checked(draft, None)?;
         let webhook = self.core.store.add_webhook(new, self.now()).wait().map_err(store)?;
-        self.policy_changed(webhook.id)?;
+        self.policy_changed(webhook.id);
         log::info!(logger: self.core.log, target: CHANNEL, webhook = webhook.id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook added");
         Ok(webhook)
@@ -299,7 +299,7 @@ impl<'a> Webhooks<'a> {
         let id = before.id;
         let changed = self.core.store.change_webhook(id, before.version, new, self.now());
         let Some(webhook) = changed.wait().map_err(store)? else { return self.not_changed(id) };
-        self.policy_changed(id)?;
+        self.policy_changed(id);
         log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(), owner = webhook.owner.0,
             method = webhook.method; "webhook changed");
         Ok(webhook)
@@ -329,13 +329,10 @@ impl<'a> Webhooks<'a> {
     }
 
     /// Lets the scheduler know of the policy of a webhook's key, which followed the record in its commit.
-    fn policy_changed(&self, id: WebhookId) -> Result<(), WebhookError> {
-        let Some(deferred) = self.core.deferred.get() else { return Ok(()) };
-        let key = webhook_key(id);
-        let stored = self.core.store.key_policies().map_err(store)?;
-        let policy = stored.into_iter().find(|(name, _)| *name == key).map(|(_, policy)| policy);
-        deferred.policy_changed(key, policy);
-        Ok(())
+    fn policy_changed(&self, id: WebhookId) {
+        if let Some(deferred) = self.core.deferred.get() {
+            deferred.policy_changed(webhook_key(id));
+        }
     }
 
     /// Returns why a request to `url` would not arrive just now although the URL is accepted: its name has no address, or
@@ -437,7 +434,7 @@ impl<'a> Webhooks<'a> {
         }
         let key = webhook_key(id);
         if let Some(deferred) = self.core.deferred.get() {
-            deferred.policy_changed(key.clone(), None);
+            deferred.policy_changed(key.clone());
             deferred.changed(key);
         }
         log::info!(logger: self.core.log, target: CHANNEL, webhook = id.to_string(); "webhook removed");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, at, never, select};
 
+use super::lanes::STORE_RETRY_MS;
 use super::starts::{Launch, Starts};
 use super::{Message, Settings, Shared};
 use crate::deferred::executor::{Ended, Next};
@@ -17,7 +18,7 @@ use crate::deferred::scheduler::{Change, Scheduler, receiver_of};
 use crate::deferred::{CHANNEL, Work};
 use crate::error::Chain;
 use crate::runtime::AsyncRuntime;
-use crate::store::{self, AcceptedTask, BulkStep, KeyPolicy, Lane, TaskHead, TaskId, Timestamp};
+use crate::store::{self, AcceptedTask, BulkStep, KeyPolicy, Lane, StoreError, TaskHead, TaskId, Timestamp};
 
 /// Longest sleep of the thread while tasks wait for their time, so that a change of the wall clock is seen.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -55,6 +56,8 @@ pub(super) struct Keeper {
     pub(super) look: bool,
     /// The store failed: it is not asked again before this time.
     pub(super) pause: Option<i64>,
+    /// The policies of keys could not be read: they are read again at this time.
+    policies_due: Option<i64>,
     /// Tasks that were made ready by hand while their run was ending. Only the store knows how they stand.
     retried: HashSet<TaskId>,
     /// Tasks that were claimed before the end of their last run was heard of: they were made ready by hand at once.
@@ -94,6 +97,7 @@ impl Keeper {
             evicting: false,
             look: settings.whole_store,
             pause: None,
+            policies_due: None,
             retried: HashSet::new(),
             early: HashMap::new(),
             shared: Arc::clone(shared),
@@ -113,6 +117,9 @@ impl Keeper {
         self.load_policies();
         while !self.shared.stopping.load(Ordering::Acquire) {
             let now = self.tick();
+            if self.policies_due.is_some_and(|due| due <= now) {
+                self.load_policies();
+            }
             self.launch();
             self.give_up_homeless();
             self.page(now);
@@ -140,6 +147,7 @@ impl Keeper {
 
     /// Takes the policies of the keys as they are stored.
     fn load_policies(&mut self) {
+        self.policies_due = None;
         match self.shared.store.key_policies() {
             Ok(policies) => {
                 let mut policies: HashMap<String, KeyPolicy> = policies.into_iter().collect();
@@ -154,9 +162,23 @@ impl Keeper {
                 }
                 policies.into_iter().for_each(|(key, policy)| self.scheduler.set_policy(&key, Some(policy)));
             }
-            Err(error) => log::error!(logger: self.shared.log, target: CHANNEL, error = Chain(&error).to_string();
-                "the policies of keys cannot be read; they stay as they are"),
+            Err(error) => self.policies_unreadable(&error),
         }
+    }
+
+    /// Takes the policy of a key as it is stored. It is read here, in the thread that also hears of the other hosts' policies:
+    /// what somebody else has read could be older than what was heard meanwhile.
+    fn load_policy(&mut self, key: &str) {
+        match self.shared.store.key_policy(key) {
+            Ok(policy) => self.scheduler.set_policy(key, policy),
+            Err(error) => self.policies_unreadable(&error),
+        }
+    }
+
+    fn policies_unreadable(&mut self, error: &StoreError) {
+        log::error!(logger: self.shared.log, target: CHANNEL, error = Chain(error).to_string();
+            "the policies of keys cannot be read; they stay as they are for now, and it is tried again");
+        self.policies_due = Some(self.now().saturating_add(STORE_RETRY_MS));
     }
 
     fn launch(&mut self) {
@@ -183,7 +205,8 @@ impl Keeper {
     /// Waits for a message, for the next due task or for what others do to the store.
     fn next_message(&mut self, now: i64) -> Option<Message> {
         let store_due = self.store_due.filter(|_| self.whole_store && !self.promoting && self.pause.is_none());
-        let due = self.scheduler.next_due().into_iter().chain(store_due).chain(self.pause).min();
+        let due =
+            self.scheduler.next_due().into_iter().chain(store_due).chain(self.pause).chain(self.policies_due).min();
         let wait = due.map(|due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)).min(LONGEST_SLEEP));
         self.receive(&wait.map_or_else(never, after))
     }
@@ -243,7 +266,7 @@ impl Keeper {
             Message::Changed(key) => self.paging.drained(&key),
             Message::Bulk(step) => self.bulk(*step),
             Message::Spilled(lanes) => lanes.into_iter().for_each(|lane| self.spilled(lane)),
-            Message::Policy(key, policy) => self.scheduler.set_policy(&key, policy),
+            Message::Policy(key) => self.load_policy(&key),
             Message::Heard(key, verdict) => {
                 self.scheduler.tick(self.now());
                 if let Some(change) = self.scheduler.heard(&key, verdict) {

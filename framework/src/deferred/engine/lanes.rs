@@ -18,7 +18,7 @@ const PROMOTIONS: u32 = 1_000;
 const LANES: u32 = 1_000;
 
 /// Wait before a step that the store refused is tried again, in milliseconds.
-const STORE_RETRY_MS: i64 = 1_000;
+pub(super) const STORE_RETRY_MS: i64 = 1_000;
 
 impl Keeper {
     /// Notes every lane of the store, and when the next of its tasks is due.

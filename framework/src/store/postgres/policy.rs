@@ -15,6 +15,11 @@ impl PolicyStore for PostgresStore {
         self.read(async move |session: &Session| key_policies(session).await)
     }
 
+    fn key_policy(&self, key: &str) -> Result<Option<KeyPolicy>, StoreError> {
+        let key = key.to_owned();
+        self.read(async move |session: &Session| key_policy(session, &key).await)
+    }
+
     fn set_key_policy(&self, key: String, policy: Option<KeyPolicy>, now: Timestamp) -> Receipt<()> {
         self.change(Kind::POLICIES, async move |session: &Session| {
             set_key_policy(session, &key, policy.as_ref(), now).await
@@ -42,10 +47,9 @@ pub(super) fn read_policy(row: &Row) -> KeyPolicy {
     }
 }
 
-/// Returns the policy of one key.
-pub(super) async fn key_policy(session: &Session, key: &str) -> Result<Option<KeyPolicy>, Failure> {
+async fn key_policy(session: &Session, key: &str) -> Result<Option<KeyPolicy>, Failure> {
     let sql = "SELECT key, cap, starts, per_ms, paused FROM key_policy WHERE key = $1";
-    Ok(session.row(sql, &[&key]).await?.map(|row| read_policy(&row)))
+    Ok(session.row(sql, &[&text(key)]).await?.map(|row| read_policy(&row)))
 }
 
 pub(super) async fn set_key_policy(

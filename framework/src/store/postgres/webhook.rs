@@ -6,15 +6,15 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::change::{accept_task, changed};
-use super::policy::{key_policy, set_key_policy};
+use super::policy::{self, set_key_policy};
 use super::read::{self, webhook_columns};
 use super::session::{Failure, Session};
 use super::write::{self, Events, text};
 use super::{Kind, PostgresStore};
 use crate::store::record::webhook_key;
 use crate::store::{
-    Acceptance, AcceptedTask, Failing, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, SealingStore, StoreError,
-    Timestamp, Webhook, WebhookId, WebhookStore,
+    Acceptance, AcceptedTask, Failing, KeyPolicy, NewWebhook, OwnerId, PluginValue, Receipt, Resealed, SealingStore,
+    StoreError, Timestamp, Webhook, WebhookId, WebhookStore,
 };
 
 impl WebhookStore for PostgresStore {
@@ -213,9 +213,16 @@ async fn accept(session: &Session, host: i64, told: &Acceptance) -> Result<Vec<A
 
 /// Lets the policy of a webhook's key follow its record.
 async fn follow(session: &Session, webhook: &Webhook, now: Timestamp) -> Result<(), Failure> {
-    let key = webhook_key(webhook.id);
-    let stored = key_policy(session, &key).await?.unwrap_or_default();
-    set_key_policy(session, &key, webhook.policy(&stored).as_ref(), now).await
+    // Whether the key is paused is not the record's: it is neither read nor written, so that a pause which another host
+    // sets at the same time stays.
+    let policy = webhook.policy(&KeyPolicy::default()).unwrap_or_default();
+    let sql = "INSERT INTO key_policy (key, cap, starts, per_ms, paused, updated_at) VALUES ($1, $2, $3, $4, false, $5)
+               ON CONFLICT (key) DO UPDATE SET cap = excluded.cap, starts = excluded.starts, per_ms = excluded.per_ms,
+               updated_at = excluded.updated_at";
+    let (key, (cap, starts, per_ms)) = (webhook_key(webhook.id), policy::numbers(&policy));
+    session.execute(sql, &[&key, &cap, &starts, &per_ms, &now.0]).await?;
+    let empty = "DELETE FROM key_policy WHERE key = $1 AND cap IS NULL AND starts IS NULL AND NOT paused";
+    session.execute(empty, &[&key]).await.map(drop)
 }
 
 /// Returns a version as it is stored.

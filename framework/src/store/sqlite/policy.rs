@@ -15,6 +15,10 @@ impl PolicyStore for SqliteStore {
         self.read(key_policies)
     }
 
+    fn key_policy(&self, key: &str) -> Result<Option<KeyPolicy>, StoreError> {
+        self.read(|connection| key_policy(connection, key))
+    }
+
     fn set_key_policy(&self, key: String, policy: Option<KeyPolicy>, now: Timestamp) -> Receipt<()> {
         self.writer.submit(Sync::Full, move |connection| set_key_policy(connection, &key, policy.as_ref(), now))
     }
