@@ -2,13 +2,13 @@
 
 mod attempts;
 pub(crate) mod care;
+mod damage;
 #[cfg(feature = "postgres")]
 pub(crate) mod hosts;
-mod webhooks;
+pub(crate) mod webhooks;
 
 pub(crate) use care::move_everything;
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
@@ -19,8 +19,11 @@ use super::{
 };
 use crate::store::record::Move;
 
-/// Makes a fresh store, and whatever has to outlive it.
-pub(crate) type Fresh<'a> = &'a dyn Fn() -> (Box<dyn Store>, Box<dyn Any>);
+/// Makes a fresh store, and what runs SQL on its tables behind its back; that holds whatever has to outlive the store.
+pub(crate) type Fresh<'a> = &'a dyn Fn() -> (Box<dyn Store>, Box<Sql>);
+
+/// Runs SQL that both engines understand.
+pub(crate) type Sql = dyn Fn(&str);
 
 type Case = (&'static str, fn(&dyn Store));
 
@@ -50,13 +53,19 @@ const CASES: &[Case] = &[
 
 /// Runs every case on a fresh store.
 pub(crate) fn run(fresh: Fresh<'_>) {
-    for (name, case) in CASES.iter().chain(care::CASES).chain(webhooks::CASES).chain(attempts::CASES) {
-        let (store, alive) = fresh();
+    let run = |name, case: &dyn Fn(&dyn Store, &Sql)| {
+        let (store, sql) = fresh();
         let _named = Named(name);
-        case(&*store);
+        case(&*store, &*sql);
         // The store first: what outlives it may be its folder or its schema.
         drop(store);
-        drop(alive);
+        drop(sql);
+    };
+    for (name, case) in CASES.iter().chain(care::CASES).chain(webhooks::CASES).chain(attempts::CASES) {
+        run(name, &|store, _| case(store));
+    }
+    for (name, case) in damage::CASES {
+        run(name, case);
     }
 }
 
@@ -532,6 +541,7 @@ fn key_policies(store: &dyn Store) {
     set("b", Some(KeyPolicy { paused: true, ..KeyPolicy::default() }));
     set("b", Some(whole.clone()));
     set("a", Some(KeyPolicy::default()));
+    assert_eq!((store.key_policy("b").unwrap(), store.key_policy("z").unwrap()), (Some(whole.clone()), None));
     assert_eq!(store.key_policies().unwrap(), [("a".into(), KeyPolicy::default()), ("b".into(), whole)]);
     set("b", None);
     set("c", None);

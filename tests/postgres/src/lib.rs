@@ -5,10 +5,14 @@
 //! unless `SWITCHBOARD_TEST_POSTGRES_REQUIRED` is set.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic to fail them")]
 
+mod proxy;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
+
+pub use proxy::Proxy;
 
 /// Returns the URL of a server that all tests of this program share; `None`, with a line that says so, where there is none.
 pub fn url() -> Option<&'static str> {

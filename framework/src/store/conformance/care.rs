@@ -91,7 +91,7 @@ fn stopped_schedules(store: &dyn Store) {
     assert!(fire(store, 500, 560).is_none());
 }
 
-fn add_bulk(store: &dyn Store, action: BulkAction, filter: TaskFilter) -> crate::store::Bulk {
+pub(super) fn add_bulk(store: &dyn Store, action: BulkAction, filter: TaskFilter) -> crate::store::Bulk {
     let new = NewBulk { action, filter, per_second: 10, expected: None, by: Some("ada".into()) };
     store.add_bulk(new, Timestamp(60)).wait().unwrap().unwrap()
 }
@@ -186,19 +186,27 @@ fn bulk_replay(store: &dyn Store) {
     assert_eq!(state(store, kept), TaskState::Done, "the original keeps its end");
 }
 
+/// A delivery that was given up after it had sent this body.
+fn given_up(store: &dyn Store, body: Option<SentBody>) -> TaskId {
+    let one = event("a");
+    let new = NewTask { hold: true, ..task(&one, Some(1)) };
+    let id = accept_tasks(store, vec![one], vec![new])[0].head.id;
+    let lease = start(store, id);
+    let exchanges = body.map(|body| HttpExchange { body, ..HttpExchange::default() });
+    let attempt = AttemptResult { exchanges: exchanges.into_iter().collect(), ..result("http_5xx") };
+    let dead = Ending::Dead { reason: "http_5xx".into() };
+    assert!(ended(store, id, lease, dead, attempt));
+    id
+}
+
+/// A delivery that was given up after it had sent its event as it is.
+pub(super) fn given_up_event(store: &dyn Store) -> TaskId {
+    given_up(store, Some(SentBody { is_event: true, ..SentBody::of(b"x") }))
+}
+
 fn bulk_replay_as_sent(store: &dyn Store) {
-    let deliver = |body: Option<SentBody>| {
-        let one = event("a");
-        let new = NewTask { hold: true, ..task(&one, Some(1)) };
-        let id = accept_tasks(store, vec![one], vec![new])[0].head.id;
-        let lease = start(store, id);
-        let exchanges = body.map(|body| HttpExchange { body, ..HttpExchange::default() });
-        let attempt = AttemptResult { exchanges: exchanges.into_iter().collect(), ..result("http_5xx") };
-        let dead = Ending::Dead { reason: "http_5xx".into() };
-        assert!(ended(store, id, lease, dead, attempt));
-        id
-    };
-    let of_event = deliver(Some(SentBody { is_event: true, ..SentBody::of(b"x") }));
+    let deliver = |body| given_up(store, body);
+    let of_event = given_up_event(store);
     let kept = deliver(Some(SentBody { bytes: Some(b"built".to_vec()), ..SentBody::of(b"built") }));
     deliver(Some(SentBody::of(b"not kept")));
     deliver(None);

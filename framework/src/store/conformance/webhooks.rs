@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
     ("the first host names the key", sealing_key),
 ];
 
-pub(super) fn webhook(owner: i64) -> NewWebhook {
+pub(crate) fn webhook(owner: i64) -> NewWebhook {
     NewWebhook {
         owner: OwnerId(owner),
         name: "Ünser Hook".into(),
@@ -54,7 +54,7 @@ pub(super) fn all_options() -> WebhookOptions {
     }
 }
 
-fn add(store: &dyn Store, owner: i64) -> Webhook {
+pub(super) fn add(store: &dyn Store, owner: i64) -> Webhook {
     store.add_webhook(webhook(owner), Timestamp(1)).wait().unwrap()
 }
 

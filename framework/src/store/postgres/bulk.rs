@@ -88,7 +88,11 @@ async fn step(
         read::tasks(session, &filter).await?.into_iter().take_while(|task| task.id <= bulk.last).collect();
     let mut step = BulkStep::new(bulk);
     for task in &tasks {
-        let became = apply(session, host, step.bulk.action, task, now).await?;
+        let became = match apply(session, host, step.bulk.action, task, now).await {
+            // Of this one nothing was changed, and it is in the way of no other.
+            Err(Failure::Store(StoreError::Corrupt { .. })) => Became::Unchanged,
+            became => became?,
+        };
         step.note(task.id, became);
     }
     let bulk = &mut step.bulk;

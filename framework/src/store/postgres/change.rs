@@ -189,6 +189,14 @@ pub(super) async fn undo_starts(session: &Session, host: i64, tasks: &[i64]) -> 
     session.execute(sql, &[&tasks, &host]).await.map(drop)
 }
 
+/// Takes back starts of tasks that cannot be read, so that of these nothing is changed.
+pub(super) async fn take_back_starts(session: &Session, host: i64, tasks: &[i64]) -> Result<(), Failure> {
+    let sql = "WITH back AS (UPDATE task SET state = 0, attempts = attempts - 1
+                   WHERE id = ANY($1) AND holder = $2 AND state = 1 RETURNING id, lease)
+               DELETE FROM attempt USING back WHERE attempt.task = back.id AND attempt.lease = back.lease";
+    session.execute(sql, &[&tasks, &host]).await.map(drop)
+}
+
 /// Runs that go on: id, lease and start of each.
 #[derive(Default)]
 pub(super) struct Runs {

@@ -239,7 +239,25 @@ impl Session {
 
 /// Sends all steps before it waits for the first answer: together they cost one round trip. Returns the rows of each, or
 /// the first failure.
-pub(super) async fn pipeline(mut steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Failure> {
+pub(super) async fn pipeline(steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Failure> {
+    send(steps).await.map_err(|(_, error)| error.into())
+}
+
+/// As [`pipeline`], where the last step commits what was done before it. When the connection breaks it may have done so,
+/// except where the server itself said in place of an earlier answer that it ends the connection.
+pub(super) async fn committing(steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Failure> {
+    let commit = steps.len().saturating_sub(1);
+    send(steps).await.map_err(|(step, error)| {
+        let is_before = step < commit && error.code().is_some();
+        match Failure::from(error) {
+            failure @ Failure::Broken(_) if !is_before => failure.after_commit(),
+            failure => failure,
+        }
+    })
+}
+
+/// Returns the rows of each step, or which of them failed first.
+async fn send(mut steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, (usize, tokio_postgres::Error)> {
     let mut early: Vec<Option<Result<Vec<Row>, tokio_postgres::Error>>> = Vec::with_capacity(steps.len());
     poll_fn(|context| {
         for step in &mut steps {
@@ -252,12 +270,12 @@ pub(super) async fn pipeline(mut steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, 
     })
     .await;
     let mut answers = Vec::with_capacity(steps.len());
-    for (step, early) in steps.into_iter().zip(early) {
+    for (index, (step, early)) in steps.into_iter().zip(early).enumerate() {
         let answer = match early {
             Some(answer) => answer,
             None => step.await,
         };
-        answers.push(answer?);
+        answers.push(answer.map_err(|error| (index, error))?);
     }
     Ok(answers)
 }

@@ -1,10 +1,12 @@
-use std::any::Any;
-
+use switchboard_test_postgres::Proxy;
 use tokio_postgres::NoTls;
 
 use super::*;
-use crate::store::conformance::{ended, started};
-use crate::store::{Attempt, AttemptResult, Care, Ending, NewTask, TaskFilter, TaskState, conformance};
+use crate::store::conformance::{ended, started, webhooks::webhook};
+use crate::store::{
+    Attempt, AttemptResult, Care, Ending, KeyPolicy, NewTask, NewWebhook, PolicyStore, TaskFilter, TaskState,
+    WebhookOptions, WebhookStore, conformance,
+};
 
 /// A schema of its own on the server for tests; it is removed when this is dropped.
 struct Schema {
@@ -43,10 +45,62 @@ impl Schema {
     }
 }
 
+/// A connection of somebody else.
+struct Other {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Other {
+    fn batch(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+}
+
+impl Schema {
+    /// Runs SQL on a connection that stays open.
+    fn other(&self, sql: &str) -> Other {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.server, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client
+        });
+        let other = Other { runtime, client };
+        other.batch(&format!("SET search_path TO {}; {sql}", self.name));
+        other
+    }
+
+    /// Waits until the connection that writes waits for a lock.
+    #[track_caller]
+    fn wait_for_blocked_writer(&self) {
+        let watching = self.other("");
+        let name = format!("switchboard {} % writer", self.name);
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE $1 AND wait_event_type = 'Lock'";
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while watching.runtime.block_on(watching.client.query(sql, &[&name])).unwrap().is_empty() {
+            assert!(std::time::Instant::now() < deadline, "nothing is blocked");
+        }
+    }
+
+    fn end_writer(&self) {
+        self.sql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE application_name LIKE 'switchboard {} % writer'",
+            self.name
+        ));
+    }
+}
+
 impl Drop for Schema {
     fn drop(&mut self) {
         self.sql(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name));
     }
+}
+
+fn fresh() -> (Box<dyn Store>, Box<conformance::Sql>) {
+    let schema = Schema::fresh().unwrap();
+    (Box::new(schema.open()), Box::new(move |sql: &str| schema.sql(sql)))
 }
 
 #[test]
@@ -54,10 +108,7 @@ fn it_behaves_as_a_store() {
     if Schema::fresh().is_none() {
         return;
     }
-    conformance::run(&|| {
-        let schema = Schema::fresh().unwrap();
-        (Box::new(schema.open()), Box::new(schema) as Box<dyn Any>)
-    });
+    conformance::run(&fresh);
 }
 
 #[test]
@@ -65,10 +116,7 @@ fn it_does_what_a_simple_model_does() {
     if Schema::fresh().is_none() {
         return;
     }
-    crate::store::model::run(&|| {
-        let schema = Schema::fresh().unwrap();
-        (Box::new(schema.open()), Box::new(schema) as Box<dyn Any>)
-    });
+    crate::store::model::run(&fresh);
 }
 
 #[test]
@@ -191,6 +239,79 @@ fn connections_that_break_cost_nothing_that_was_acknowledged() {
     for id in accepted {
         assert!(store.task(id).unwrap().is_some());
     }
+}
+
+#[test]
+fn a_change_that_the_server_ended_before_the_commit_is_a_plain_failure_and_was_not_made() {
+    let Some(schema) = Schema::fresh() else { return };
+    let store = schema.open();
+    let id = conformance::accept(&store, 1)[0].id;
+    // What is sent together with its commit, and what has answers before it.
+    for together in [true, false] {
+        let blocking = schema.other("BEGIN; LOCK TABLE task");
+        let accepted = together.then(|| {
+            let one = NewTask { number: 21_500, name: "n".into(), key: "a".into(), ..NewTask::default() };
+            store.accept(Acceptance { events: Vec::new(), tasks: vec![one] })
+        });
+        let cancelled = (!together).then(|| store.cancel_task(id, Timestamp(20)));
+        schema.wait_for_blocked_writer();
+        schema.end_writer();
+        let failed = accepted.map(|receipt| receipt.wait().map(drop));
+        let failed = failed.or_else(|| cancelled.map(|receipt| receipt.wait().map(drop))).unwrap().unwrap_err();
+        assert!(matches!(failed, StoreError::Unreachable { .. }), "together: {together}, {failed:?}");
+        drop(blocking);
+    }
+    assert_eq!(conformance::ids_in(&store, TaskState::Ready), [id]);
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_not_sure_and_is_made() {
+    let Some(schema) = Schema::fresh() else { return };
+    let proxy = Proxy::start(&schema.server);
+    let url = format!("{}&schema={}", proxy.url(), schema.name);
+    let store = PostgresStore::open(&url, "folder".into(), None).unwrap();
+    conformance::accept(&store, 1);
+    proxy.lose_answer_of_commit();
+    let one = NewTask { number: 21_500, name: "n".into(), key: "a".into(), ..NewTask::default() };
+    let lost = store.accept(Acceptance { events: Vec::new(), tasks: vec![one] }).wait().unwrap_err();
+    assert!(matches!(lost, StoreError::Unsure { .. }), "{lost:?}");
+    assert!(proxy.has_lost_it());
+    assert_eq!(store.count_tasks(&TaskFilter::default()).unwrap(), 2);
+    assert_eq!(conformance::accept(&store, 1).len(), 1, "it goes on by itself");
+}
+
+#[test]
+fn what_comes_by_the_thousand_is_one_round_trip() {
+    let Some(schema) = Schema::fresh() else { return };
+    let proxy = Proxy::start(&schema.server);
+    let url = format!("{}&schema={}", proxy.url(), schema.name);
+    let store = PostgresStore::open(&url, "folder".into(), None).unwrap();
+    // The statements are prepared once for a connection.
+    conformance::accept(&store, 1);
+    let (heads, together) = proxy.commits_without_answers(|| conformance::accept(&store, 20));
+    assert!(together, "accepting");
+    let (started, together) = proxy.commits_without_answers(|| started(&store, heads[0].id, Timestamp(20)).unwrap());
+    assert!(together, "starting");
+    let end = || ended(&store, heads[0].id, started.lease, Ending::Done { keep_input: false }, well());
+    assert_eq!(proxy.commits_without_answers(end), (true, true), "ending");
+}
+
+#[test]
+fn a_pause_that_another_host_sets_while_a_webhook_is_changed_stays() {
+    let Some(schema) = Schema::fresh() else { return };
+    let store = schema.open();
+    let with = |cap| {
+        let options = WebhookOptions { cap: std::num::NonZeroU32::new(cap), ..WebhookOptions::default() };
+        NewWebhook { options, ..webhook(62) }
+    };
+    let one = store.add_webhook(with(3), Timestamp(1)).wait().unwrap();
+    let other = schema.other("BEGIN; UPDATE key_policy SET paused = true");
+    let changed = store.change_webhook(one.id, one.version, with(5), Timestamp(2));
+    schema.wait_for_blocked_writer();
+    other.batch("COMMIT");
+    assert!(changed.wait().unwrap().is_some());
+    let policy = KeyPolicy { cap: std::num::NonZeroU32::new(5), rate: None, paused: true };
+    assert_eq!(store.key_policies().unwrap(), [(crate::store::record::webhook_key(one.id), policy)]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::Inside;
 use super::change;
 use super::idempotency::{self, KeyedAcceptance, Keys, KnownKeys};
 use super::listen::News;
-use super::session::{Failure, Session, Step, pipeline};
+use super::session::{Failure, Session, Step, committing, pipeline};
 use super::write::{self, Events, Finishes, Starts, Tasks};
 use crate::store::{
     Acceptance, AcceptedTask, Change, Ending, IdempotencyKey, Keyed, Lease, RunEnd, Started, StoreError, TaskId,
@@ -286,12 +286,14 @@ impl Writer {
         let session = self.connected().await?;
         let inside = &self.inside;
         let transaction = tokio::time::timeout(GROUP_TIMEOUT, transact(inside, &session, group, &self.running)).await;
-        let result = transaction.unwrap_or_else(|_| Err(Failure::broken("the server did not answer in time")));
-        let mut values = match result {
+        let late = |_| Err(Failure::broken("the server did not answer in time").after_commit());
+        let mut values = match transaction.unwrap_or_else(late) {
             Ok(values) => values,
-            Err(failure @ Failure::Broken(_)) => {
+            // The connection ended before the commit, and the server rolls back.
+            Err(failure @ Failure::Broken(_)) => return Err(failure),
+            Err(failure @ Failure::Unsure(_)) => {
                 self.unsure.note(group);
-                return Err(failure.after_commit());
+                return Err(failure);
             }
             Err(failure) => {
                 // Rolled back already where the commit was sent as well; a second time does no harm.
@@ -307,7 +309,17 @@ impl Writer {
             return Err(failure.after_commit());
         }
         self.note_runs(group, &values);
-        self.session = Some(session);
+        let damaged = damaged_starts(group, &values);
+        let taken_back = damaged.is_empty() || {
+            let tasks: Vec<i64> = damaged.iter().map(|task| task.0).collect();
+            change::take_back_starts(&session, self.inside.host, &tasks).await.is_ok()
+        };
+        if taken_back {
+            self.session = Some(session);
+        } else {
+            // The next connection begins with undoing them.
+            self.unsure.starts.extend(damaged);
+        }
         Ok(values)
     }
 
@@ -359,8 +371,12 @@ impl Writer {
 
     /// Returns the connection, or makes one, but not more often than is good for a server that is starting.
     async fn connected(&mut self) -> Result<Session, Failure> {
-        if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
-            return Ok(session);
+        if let Some(session) = self.session.take() {
+            // Lets it hear that the server has ended it: what was never sent is certainly not committed.
+            tokio::task::yield_now().await;
+            if !session.is_closed() {
+                return Ok(session);
+            }
         }
         if let Some((failure, until, _)) = &self.refused
             && Instant::now() < *until
@@ -418,6 +434,16 @@ impl Writer {
         self.unsure.starts.clear();
         Ok(())
     }
+}
+
+/// Returns the tasks that were started and cannot be read, which shows only in the answer: reading them first would cost
+/// every group with starts a round trip.
+fn damaged_starts(group: &[Operation], values: &[Value]) -> Vec<TaskId> {
+    let starts = group.iter().zip(values).filter_map(|(operation, value)| match (operation, value) {
+        (Operation::Start(tasks, ..), Value::Started(answers)) => Some(tasks.iter().zip(answers)),
+        _ => None,
+    });
+    starts.flatten().filter(|(_, answer)| answer.is_err()).map(|(task, _)| *task).collect()
 }
 
 /// Where the rows of a step belong.
@@ -569,14 +595,17 @@ async fn transact(
     end.push(session.plain("COMMIT"));
     let (parts, mut steps): (Vec<Part>, Vec<Step<'_>>) = plan.into_iter().unzip();
     let singles: Vec<&dyn Single> = group.iter().filter_map(Operation::single).collect();
-    if singles.is_empty() {
+    let rows = if singles.is_empty() {
         steps.append(&mut end);
-    }
-    let rows = pipeline(steps).await?;
-    for single in singles {
-        single.run(session).await?;
-    }
-    pipeline(end).await?;
+        committing(steps).await?
+    } else {
+        let rows = pipeline(steps).await?;
+        for single in singles {
+            single.run(session).await?;
+        }
+        committing(end).await?;
+        rows
+    };
     Ok(values_of(group, known, &parts, rows))
 }
 

@@ -17,22 +17,23 @@ fn ids(heads: &[crate::store::TaskHead]) -> Vec<TaskId> {
     heads.iter().map(|head| head.id).collect()
 }
 
+fn fresh() -> (Box<dyn Store>, Box<conformance::Sql>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let sql = move |sql: &str| {
+        Connection::open(folder.path().join("switchboard.db")).unwrap().execute_batch(sql).unwrap();
+    };
+    (Box::new(store), Box::new(sql))
+}
+
 #[test]
 fn it_behaves_as_a_store() {
-    conformance::run(&|| {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).unwrap();
-        (Box::new(store), Box::new(folder))
-    });
+    conformance::run(&fresh);
 }
 
 #[test]
 fn it_does_what_a_simple_model_does() {
-    crate::store::model::run(&|| {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).unwrap();
-        (Box::new(store), Box::new(folder))
-    });
+    crate::store::model::run(&fresh);
 }
 
 #[test]
