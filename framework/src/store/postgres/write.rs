@@ -299,28 +299,28 @@ pub(super) const LOCK_EVENTS: &str =
     "SELECT 1 FROM event WHERE id IN (SELECT event FROM task WHERE id = ANY($1::bigint[]))
     ORDER BY id FOR UPDATE";
 
-/// Ends runs, and writes how the attempts ended. See [`START`] for `+ 0`. An ordered task lets the next one of its key go, of which the other hosts
-/// are told.
-pub(super) const FINISH: &str = "WITH end_of AS (
-        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::integer[],
-            $7::boolean[], $8::boolean[], $9::bigint[], $10::text[], $11::integer[], $12::text[], $13::text[], $14::text[],
-            $15::text[], $16::text[], $17::bigint[], $18::text[], $19::bigint[])
-        WITH ORDINALITY AS e (id, lease, state, reason, run_at, not_counted, hold, forget, ended_at, outcome, status,
-            detail, url, response, plugin, plugin_version, next_at, exchanges, bytes, n)),
-    ended AS (
+/// Ends runs, and writes how the attempts ended. See [`START`] for `+ 0`. An ordered task lets the next one of its key go, of
+/// which the other hosts are told. What was ended carries along all that follows needs: to look it up among what was to be
+/// ended costs the square of the group.
+pub(super) const FINISH: &str = "WITH ended AS (
         UPDATE task SET state = e.state, reason = e.reason, run_at = coalesce(e.run_at, task.run_at),
             attempts = task.attempts - e.not_counted, holder = CASE WHEN e.hold THEN $20::bigint END,
             payload = CASE WHEN e.forget THEN NULL ELSE task.payload END, updated_at = e.ended_at
-        FROM end_of e WHERE task.id = e.id AND task.lease = e.lease AND task.state + 0 = 1
-        RETURNING e.n, task.ordered),
+        FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::bigint[], $6::integer[],
+            $7::boolean[], $8::boolean[], $9::bigint[], $10::text[], $11::integer[], $12::text[], $13::text[], $14::text[],
+            $15::text[], $16::text[], $17::bigint[], $18::text[], $19::bigint[])
+        WITH ORDINALITY AS e (id, lease, state, reason, run_at, not_counted, hold, forget, ended_at, outcome, status,
+            detail, url, response, plugin, plugin_version, next_at, exchanges, bytes, n)
+        WHERE task.id = e.id AND task.lease = e.lease AND task.state + 0 = 1
+        RETURNING e.*, task.ordered),
     written AS (
         UPDATE attempt SET ended_at = e.ended_at, outcome = e.outcome, status = e.status, detail = e.detail, url = e.url,
             response = e.response, plugin = e.plugin, plugin_version = e.plugin_version, next_at = e.next_at,
             exchanges = e.exchanges, bytes = e.bytes
-        FROM end_of e JOIN ended USING (n) WHERE attempt.task = e.id AND attempt.lease = e.lease),
+        FROM ended e WHERE attempt.task = e.id AND attempt.lease = e.lease),
     counted AS (
         INSERT INTO attempt_bytes (host, bytes)
-        SELECT $20, coalesce(sum(e.bytes), 0) FROM end_of e JOIN ended USING (n)
+        SELECT $20, coalesce(sum(bytes), 0) FROM ended
         ON CONFLICT (host) DO UPDATE SET bytes = attempt_bytes.bytes + excluded.bytes)
     SELECT n, CASE WHEN ordered THEN pg_notify($21, $22)::text END FROM ended";
 
