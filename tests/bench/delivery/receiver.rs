@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-/// How long `/slow` takes.
+/// How long `/held` takes at least.
 const SLOW: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Shared {
     count: AtomicU64,
     waiting: AtomicU64,
-    most_waiting: AtomicU64,
     /// When the event with this number in its body came.
     arrivals: Mutex<HashMap<u64, Instant>>,
+    /// Whether those who wait at `/held` are answered.
+    released: watch::Sender<bool>,
 }
 
 /// A running receiver; it ends with the process.
@@ -58,9 +60,14 @@ impl Receiver {
         self.shared.count.load(Ordering::Relaxed)
     }
 
-    /// Returns how many have waited for their answer at once.
-    pub(crate) fn most_waiting(&self) -> u64 {
-        self.shared.most_waiting.load(Ordering::Relaxed)
+    /// Returns how many wait at `/held` for their answer.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Answers those who wait at `/held`.
+    pub(crate) fn release(&self) {
+        self.shared.released.send_replace(true);
     }
 
     /// Returns when the event of this number came.
@@ -91,15 +98,16 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
         }
         note(shared, &buffer[head..head + length], arrived);
-        let (slow, hang) = (text.starts_with("post /slow "), text.starts_with("post /hang "));
+        let (held, hang) = (text.starts_with("post /held "), text.starts_with("post /hang "));
         buffer.drain(..head + length);
         if hang {
             std::future::pending::<()>().await;
         }
-        if slow {
-            let waiting = shared.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-            shared.most_waiting.fetch_max(waiting, Ordering::Relaxed);
+        if held {
+            shared.waiting.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(SLOW).await;
+            // The sender lives as long as this does.
+            drop(shared.released.subscribe().wait_for(|released| *released).await);
             shared.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         stream.write_all(ANSWER).await?;
