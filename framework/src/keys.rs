@@ -82,9 +82,12 @@ pub(crate) fn open(file: PathBuf, store: &dyn Store) -> Result<Vault, SealingErr
 }
 
 /// Names the first key of a ring in the store, in place of the one that is `named` there. That one has to be among the
-/// ring's: else these are not the keys of this store.
+/// ring's, or another host has added it to the file since: else these are not the keys of this store.
 fn name_first(ring: &KeyRing, named: Option<String>, source: &Source, store: &dyn Store) -> Result<(), SealingError> {
-    let check = |key: &String| if ring.ids().contains(key) { Ok(()) } else { Err(wrong(key, source)) };
+    let check = |key: &String| {
+        let is_known = ring.ids().contains(key) || source.read()?.is_some_and(|ring| ring.ids().contains(key));
+        if is_known { Ok(()) } else { Err(wrong(key, source)) }
+    };
     named.as_ref().map_or(Ok(()), check)?;
     if named.as_deref() != Some(ring.first()) {
         // Another host may have been first, and has to have the same keys.
@@ -210,8 +213,34 @@ impl<'a> Keys<'a> {
         let (states, named) = (self.list()?, self.core.store.sealing_key()?);
         let used = |id: &str| {
             let sealed = |key: &SecretKey| key.current || key.webhooks + key.plugin_values > 0;
-            named.as_deref() == Some(id) || states.iter().any(|key| key.id == id && sealed(key))
+            // One that another host has added since is about to be used.
+            named.as_deref() == Some(id) || states.iter().find(|key| key.id == id).is_none_or(sealed)
         };
         Ok(self.core.vault.source().retain(used)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{SealingStore, SqliteStore};
+
+    #[test]
+    fn two_hosts_that_rotate_at_once_know_each_others_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("switchboard.db")).unwrap();
+        let source = Source::File(folder.path().join("secrets.keys"));
+        let first = source.add_key().unwrap();
+        name_first(&first, None, &source, &store).unwrap();
+        let [of_one, of_another] = [(); 2].map(|()| source.add_key().unwrap());
+        let rotate = |ring: &KeyRing| name_first(ring, store.sealing_key().unwrap(), &source, &store);
+        rotate(&of_another).unwrap();
+        // It was made before the key that is named now.
+        rotate(&of_one).unwrap();
+        assert_eq!(store.sealing_key().unwrap().as_deref(), Some(of_one.first()));
+        let foreign = Source::File(folder.path().join("other.keys"));
+        let ring = foreign.add_key().unwrap();
+        let refused = name_first(&ring, store.sealing_key().unwrap(), &foreign, &store).unwrap_err();
+        assert!(matches!(refused, SealingError::Keys { .. }), "{refused}");
     }
 }

@@ -112,6 +112,8 @@ impl Served {
         let serving = site.serve_with(bench::usual_priority);
         let ready = start.elapsed().as_secs_f64();
         let process = format!("/proc/{}", serving.pid());
+        // Until it has taken up what it has room for, a host is not idle.
+        std::thread::sleep(IDLE);
         let before = used(&process);
         std::thread::sleep(IDLE);
         let idle = (used(&process) - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;

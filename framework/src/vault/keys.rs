@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,7 @@ impl Source {
         let Self::File(path) = self else { return Err(KeyError::Fixed) };
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes).map_err(|source| KeyError::Random { source })?;
+        let _alone = lock(path)?;
         let mut ring = KeyRing::default();
         ring.insert(bytes);
         ring.extend(self.read()?.unwrap_or_default());
@@ -126,6 +127,7 @@ impl Source {
     /// Leaves only these keys.
     pub(crate) fn retain(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, KeyError> {
         let Self::File(path) = self else { return Err(KeyError::Fixed) };
+        let _alone = lock(path)?;
         let mut ring = self.read()?.unwrap_or_default();
         let removed: Vec<String> = ring.order.iter().filter(|id| !wanted(id)).cloned().collect();
         if !removed.is_empty() {
@@ -210,25 +212,37 @@ fn check_rights(_: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Writes a file that only its owner can read, in a folder that only its owner can enter: whole or not at all, and on disk
-/// when this returns, because secrets are sealed with what is in it.
+/// Waits until nobody else changes the file of keys, and keeps everybody off it until the answer is dropped: several hosts may
+/// share it. A key that one of them overwrites is lost, with the secrets that are sealed with it.
+fn lock(path: &Path) -> Result<File, KeyError> {
+    let file = open_private(&path.with_extension("lock")).and_then(|file| file.lock().map(|()| file));
+    file.map_err(|source| KeyError::File { path: path.to_owned(), source })
+}
+
+/// Writes a file that only its owner can read: whole or not at all, and on disk when this returns, because secrets are sealed
+/// with what is in it.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
     let unfinished = path.with_extension("part");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&unfinished)?;
+    let mut file = open_private(&unfinished)?;
+    file.set_len(0)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(unfinished, path)?;
     #[cfg(unix)]
-    fs::File::open(folder)?.sync_all()?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(())
+}
+
+/// Opens a file that only its owner can read, in a folder that only its owner can enter; makes what is missing of them.
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut folder = fs::DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(path.parent().unwrap_or(Path::new(".")))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }

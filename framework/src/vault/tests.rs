@@ -49,6 +49,24 @@ fn a_missing_key_is_named_and_one_that_comes_back_is_found() {
 }
 
 #[test]
+fn no_key_is_lost_when_several_are_added_and_removed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Source::File(folder.path().join("secrets.keys"));
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                for _ in 0..5 {
+                    let unused = source.add_key().unwrap().first().to_owned();
+                    drop(source.add_key().unwrap());
+                    assert_eq!(source.retain(|id| id != unused).unwrap().first(), Some(&unused));
+                }
+            });
+        }
+    });
+    assert_eq!(source.read().unwrap().unwrap().ids().len(), 20);
+}
+
+#[test]
 fn a_file_of_keys_is_its_owners_alone_and_a_wrong_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys").join("secrets.keys");
