@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
@@ -40,19 +40,16 @@ pub struct Browser {
     _profile: TempDir,
 }
 
+/// How many drivers are tried. One that is given a free port by the system wants it for IPv6 as well, and ends when it is taken
+/// there.
+const DRIVERS: u32 = 5;
+
 impl Browser {
     /// Starts a browser that prefers a language, for the server at an address.
     #[must_use]
     pub fn open(address: &str, language: &str) -> Self {
         let profile = TempDir::new().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .env("HOME", profile.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let port = port_of(&mut driver);
+        let (driver, port) = (0..DRIVERS).find_map(|_| start_driver(profile.path())).unwrap();
         let data = format!("--user-data-dir={}", profile.path().join("profile").display());
         let quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"];
         let silent = ["--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -266,12 +263,23 @@ pub fn pictures() -> PathBuf {
     inner_target().with_file_name("pages")
 }
 
-/// Reads from the driver's first lines at which port it listens.
-fn port_of(driver: &mut Child) -> u16 {
+/// Starts a driver, and reads from its first lines at which port it listens; `None` when it has ended before it said so.
+fn start_driver(home: &Path) -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .env("HOME", home)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let line = lines.find_map(|line| line.ok().filter(|line| line.contains("started successfully on port"))).unwrap();
+    let line = lines.find_map(|line| line.ok().filter(|line| line.contains("started successfully on port")));
+    let Some(line) = line else {
+        let _ = driver.wait();
+        return None;
+    };
     let port = line.rsplit(' ').next().unwrap().trim_end_matches('.').parse().unwrap();
     // Read on, so that the driver never waits for somebody who does.
     std::thread::spawn(move || lines.for_each(drop));
-    port
+    Some((driver, port))
 }
