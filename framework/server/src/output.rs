@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 
-use anyhow::Error;
+use anyhow::{Context, Error};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use switchboard::channel_log::printable;
@@ -25,6 +26,18 @@ pub(crate) fn keep_from_plugins() {
         rustix::stdio::dup2_stdout(io::stderr()).ok()?;
         Some(File::from(kept))
     });
+}
+
+/// Writes a new file that only its owner can read, in no other file's place. It has another name until it is whole, so that
+/// nobody takes a part for all of it.
+pub(crate) fn new_file<V>(file: &Path, write: impl FnOnce(&mut File) -> io::Result<V>) -> anyhow::Result<V> {
+    let cannot =
+        || format!("cannot write `{}`: name a new file in a folder that is there and has room", file.display());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
+    let written = write(new.as_file_mut()).with_context(cannot)?;
+    new.persist_noclobber(file).with_context(cannot)?;
+    Ok(written)
 }
 
 /// Standard output is shared with plugins.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use switchboard::channel_log::{Logs, Search, SearchError};
@@ -155,13 +155,7 @@ fn download(logs: &Logs, id: &str, file: &Path) -> Result<Result<Reply, ExitCode
         let _ = std::io::copy(&mut log, &mut std::io::stdout().lock());
         return Ok(Err(ExitCode::SUCCESS));
     }
-    let cannot =
-        || format!("cannot write `{}`: name a new file in a folder that is there and has room", file.display());
-    // Under another name until it is whole, so that nobody takes a part for the log.
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut copy = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-    let bytes = std::io::copy(&mut log, &mut copy).with_context(cannot)?;
-    copy.persist_noclobber(file).with_context(cannot)?;
+    let bytes = output::new_file(file, |copy| std::io::copy(&mut log, copy))?;
     let json = json!({ "id": id, "channel": listed.channel, "bytes": bytes, "file": file });
     Reply::new(json, format!("{bytes} bytes of {} in {}", listed.channel, file.display())).map(Ok)
 }

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use log::Level;
 use serde_json::{Value, json};
 use switchboard::channel_log::{Logs, Search};
@@ -16,7 +16,7 @@ use switchboard::store::Timestamp;
 
 use super::{Sheet, libraries};
 use crate::command::{Command, PluginCommand};
-use crate::control;
+use crate::{control, output};
 
 /// Logs of the host itself. Those of plugins may hold what is nobody else's affair.
 const CHANNELS: [&str; 4] = ["Admin", "Deferred", "Plugins", "Webhooks"];
@@ -25,13 +25,11 @@ const LINES: usize = 500;
 
 /// Writes the bundle into a new file that only its owner can read.
 pub(super) fn write(data: &Path, sheet: &Sheet, file: &Path) -> Result<()> {
-    let cannot = || format!("cannot write `{}`: name a new file in a folder that is there", file.display());
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut written = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-    serde_json::to_writer_pretty(&mut written, &bundle(data, sheet))?;
-    writeln!(written).with_context(cannot)?;
-    written.persist_noclobber(file).with_context(cannot)?;
-    Ok(())
+    let bundle = bundle(data, sheet);
+    output::new_file(file, |written| {
+        serde_json::to_writer_pretty(&mut *written, &bundle)?;
+        writeln!(written)
+    })
 }
 
 fn bundle(data: &Path, sheet: &Sheet) -> Value {

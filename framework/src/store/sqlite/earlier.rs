@@ -15,8 +15,8 @@ use crate::store::conformance::{ended, started};
 use crate::store::{
     Acceptance, AttemptResult, BulkAction, BulkState, BulkStore, Care, Ending, Event, EventId, HttpExchange,
     IdempotencyKey, IdempotencyStore, KeyPolicy, NewBulk, NewTask, NewWebhook, OwnerId, PluginValueStore, PolicyStore,
-    Priority, Schedule, ScheduleStore, Sealed, SealingStore, Store, Task, TaskFilter, TaskId, TaskState, TaskStore,
-    TaskTemplate, Timestamp, Unique, WebhookId, WebhookOptions, WebhookStore,
+    Priority, Schedule, ScheduleStore, Sealed, SealingStore, Store, Task, TaskCounts, TaskFilter, TaskId, TaskState,
+    TaskStore, TaskTemplate, Timestamp, Unique, WebhookId, WebhookOptions, WebhookStore,
 };
 
 /// A time that does not come in the life of a test.
@@ -255,7 +255,15 @@ fn a_store_of_every_earlier_version_is_brought_forward_and_keeps_everything() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("switchboard.db");
         fs::copy(file_of(version), &path).unwrap_or_else(|error| panic!("{error}: see the head of this file"));
+        // Read as it is, where there are no counts yet, and brought forward.
+        let all = |counts: TaskCounts| {
+            let TaskCounts { ready, running, waiting, done, dead } = counts;
+            [ready + waiting, running, done, dead]
+        };
+        let before = all(SqliteStore::open_to_read(&path).unwrap().task_counts().unwrap());
         let store = SqliteStore::open(&path).unwrap_or_else(|error| panic!("version {version}: {error}"));
+        assert_eq!(all(store.task_counts().unwrap()), before, "version {version}");
+        assert!(before.iter().sum::<u64>() >= 6, "version {version}: {before:?}");
         check_kept(&store, version);
         drop(store);
         drop(SqliteStore::open(&path).unwrap());
